@@ -1,0 +1,52 @@
+# Two commands matter: `make demo` and `make test`. Both set everything up; the second time is quick.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+REPO ?= .
+QUESTION ?= How is a generation published atomically?
+CODEINTEL_HOME ?= $(CURDIR)/.codeintel
+export CODEINTEL_HOME
+export DAGSTER_HOME = $(CODEINTEL_HOME)/dagster
+# FAISS for the CPU by default; FAISS=gpu installs the CUDA build instead (never both: they share a module).
+FAISS ?= cpu
+
+.PHONY: setup demo test unit check dagster serve bench clean
+.DEFAULT_GOAL := demo
+
+setup: $(VENV)/.installed
+
+# --no-compile: bytecode is written on first import of what is used, not for every file of every package.
+$(VENV)/.installed: pyproject.toml requirements/no-deps.txt requirements/constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "CodeIntel needs Python 3.11 as '$(PYTHON)'; set PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c requirements/constraints.txt -e '.[$(FAISS),dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements/no-deps.txt
+	@touch $@
+
+demo: setup
+	@$(BIN)/python -m deploy.demo --repo "$(REPO)" --question "$(QUESTION)"
+
+test: setup
+	$(BIN)/python -m pytest
+
+unit: setup
+	$(BIN)/python -m pytest -m "not e2e"
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+dagster: setup
+	@$(BIN)/codeintel doctor --quiet
+	$(BIN)/dagster dev
+
+serve: setup
+	$(BIN)/codeintel serve
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,175 @@
+"""The errors users see: one small hierarchy, each with a stable slug, a status and the fix in its message.
+
+Raised where they are known and translated once at the edge: to a one-line message by the CLI, to RFC 9457
+Problem Details by the API, to an `isError` result by MCP.
+"""
+
+from __future__ import annotations
+
+
+class CodeIntelError(Exception):
+    """Base of all expected errors; `str(error)` is one line that names the limit or the fix.
+
+    Attributes:
+        slug: stable identifier, documented in docs/problems.md.
+        title: short human name of the kind of error.
+        status: HTTP status code the API answers with.
+    """
+
+    slug = "internal"
+    title = "Internal error"
+    status = 500
+
+
+class InvalidRequest(CodeIntelError):
+    """An argument is malformed or outside its limits."""
+
+    slug = "invalid-request"
+    title = "Invalid request"
+    status = 422
+
+
+class InvalidName(InvalidRequest):
+    """A repository name that cannot be a folder name on every platform."""
+
+    slug = "invalid-name"
+    title = "Invalid repository name"
+
+
+class UnknownRepository(CodeIntelError):
+    """No repository of that name is registered (or the caller may not see it)."""
+
+    slug = "unknown-repository"
+    title = "Unknown repository"
+    status = 404
+
+
+class UnknownFile(CodeIntelError):
+    """No such file in the pinned commit; the wording is the same for hidden and missing files."""
+
+    slug = "unknown-file"
+    title = "Unknown file"
+    status = 404
+
+
+class NotIndexed(CodeIntelError):
+    """The repository is registered but no generation has been published yet."""
+
+    slug = "not-indexed"
+    title = "Nothing is indexed yet"
+    status = 409
+
+
+class InvalidRevision(CodeIntelError):
+    """The revision does not name a commit of the repository."""
+
+    slug = "invalid-revision"
+    title = "Invalid revision"
+    status = 400
+
+
+class SourceUnavailable(CodeIntelError):
+    """The source of a repository is not a readable git repository."""
+
+    slug = "source-unavailable"
+    title = "Source unavailable"
+    status = 400
+
+
+class GitFailed(CodeIntelError):
+    """A git command failed or ran past its time or output limit."""
+
+    slug = "git-failed"
+    title = "git failed"
+
+
+class NothingToIndex(CodeIntelError):
+    """The commit holds no file that can be indexed."""
+
+    slug = "nothing-to-index"
+    title = "Nothing to index"
+    status = 400
+
+
+class BuildInProgress(CodeIntelError):
+    """Another run is building this repository."""
+
+    slug = "build-in-progress"
+    title = "Build in progress"
+    status = 409
+
+
+class BuildFailed(CodeIntelError):
+    """A build run ended without publishing a generation."""
+
+    slug = "build-failed"
+    title = "Build failed"
+
+
+class PublishConflict(CodeIntelError):
+    """CURRENT moved between planning and publishing; the build must be planned again."""
+
+    slug = "publish-conflict"
+    title = "Publish conflict"
+    status = 409
+
+
+class GenerationCorrupt(CodeIntelError):
+    """A file of a generation does not match its manifest."""
+
+    slug = "generation-corrupt"
+    title = "Generation damaged"
+
+
+class UnknownGeneration(CodeIntelError):
+    """No generation of that id is kept."""
+
+    slug = "unknown-generation"
+    title = "Unknown generation"
+    status = 404
+
+
+class ContractMismatch(CodeIntelError):
+    """Vectors of two embedding contracts would be mixed."""
+
+    slug = "contract-mismatch"
+    title = "Embedding contract mismatch"
+
+
+class ModelUnavailable(CodeIntelError):
+    """A model (embedded or remote) cannot be loaded or reached."""
+
+    slug = "model-unavailable"
+    title = "Model unavailable"
+    status = 503
+
+
+class LexicalUnavailable(CodeIntelError):
+    """The JVM or the Lucene index cannot be used."""
+
+    slug = "lexical-unavailable"
+    title = "Lexical search unavailable"
+    status = 503
+
+
+class DeadlineExceeded(CodeIntelError):
+    """A stage ran past its deadline."""
+
+    slug = "deadline-exceeded"
+    title = "Deadline exceeded"
+    status = 504
+
+
+class RetrievalUnavailable(CodeIntelError):
+    """Every retrieval channel failed; nothing was searched."""
+
+    slug = "retrieval-unavailable"
+    title = "Retrieval unavailable"
+    status = 503
+
+
+class StorageFailed(CodeIntelError):
+    """The home folder cannot be read or written."""
+
+    slug = "storage-failed"
+    title = "Storage failed"

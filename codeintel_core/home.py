@@ -1,0 +1,127 @@
+"""The home folder: where everything lies. The only module that knows the layout."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from codeintel_core.errors import InvalidName
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can name a repository folder, else raise `InvalidName`."""
+    if not _NAME.fullmatch(name) or name.endswith((".git", ".lock", ".")) or ".." in name:
+        raise InvalidName(
+            f"'{name[:60]}' is not a repository name: use 1..100 of a-z 0-9 . _ -, starting with a letter or digit"
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryHome:
+    """Folder of one repository: its registration, mirror, staging and generations."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the repository."""
+        return self.root.name
+
+    @property
+    def registration(self) -> Path:
+        """Where the repository comes from (JSON)."""
+        return self.root / "repository.json"
+
+    @property
+    def mirror(self) -> Path:
+        """Bare git mirror; builds and the server read only this."""
+        return self.root / "mirror.git"
+
+    @property
+    def current(self) -> Path:
+        """Pointer file: one line, the id of the served generation."""
+        return self.root / "CURRENT"
+
+    @property
+    def generations(self) -> Path:
+        """Folder of published generations."""
+        return self.root / "generations"
+
+    @property
+    def staging(self) -> Path:
+        """Folder of builds that are not published yet."""
+        return self.root / "staging"
+
+    @property
+    def lease(self) -> Path:
+        """Who is building now (JSON)."""
+        return self.root / "build.lease"
+
+    @property
+    def lock(self) -> Path:
+        """File locked around changes to the lease and to CURRENT."""
+        return self.root / "publish.lock"
+
+    def generation(self, gen_id: str) -> Path:
+        """Folder of the generation `gen_id`."""
+        return self.generations / gen_id
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The home folder (setting `home`)."""
+
+    root: Path
+
+    @property
+    def repos(self) -> Path:
+        """Folder of all repositories."""
+        return self.root / "repos"
+
+    def repository(self, name: str) -> RepositoryHome:
+        """Folder of the repository `name`; raises `InvalidName`."""
+        return RepositoryHome(self.repos / check_name(name))
+
+    def repository_names(self) -> list[str]:
+        """Names of all registered repositories, sorted."""
+        if not self.repos.is_dir():
+            return []
+        return sorted(p.parent.name for p in self.repos.glob("*/repository.json"))
+
+    def vectors(self, contract_id: str) -> Path:
+        """Folder of the vector cache of one embedding contract."""
+        return self.root / "embeddings" / contract_id
+
+    @property
+    def models(self) -> Path:
+        """Models exported once (ONNX)."""
+        return self.root / "models"
+
+    @property
+    def trace_journal(self) -> Path:
+        """Journals of AnswerTrace rows, one folder per day."""
+        return self.root / "traces" / "journal"
+
+    @property
+    def trace_daily(self) -> Path:
+        """AnswerTrace tables, one Parquet file per day."""
+        return self.root / "traces" / "daily"
+
+    @property
+    def ledger(self) -> Path:
+        """Step ledger, one folder per day, one file per run."""
+        return self.root / "ledger"
+
+    @property
+    def analytics(self) -> Path:
+        """DuckDB file for analysts."""
+        return self.root / "analytics" / "codeintel.duckdb"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME."""
+        return self.root / "dagster"
