@@ -75,3 +75,73 @@ def embeddings(dimension: int) -> pa.Schema:
             _field("vector", pa.list_(pa.float32(), dimension), "unit-norm vector"),
         ]
     )
+
+
+def _struct(**fields: pa.DataType) -> pa.StructType:
+    return pa.struct([pa.field(name, kind) for name, kind in fields.items()])
+
+
+_TIME = pa.timestamp("us", tz="UTC")
+
+ANSWER_TRACES = pa.schema(
+    [
+        _field("trace_id", pa.string(), "id of this row, unique"),
+        _field("run_id", pa.string(), "id of the request; joins ledger and logs"),
+        _field("session_id", pa.string(), "the caller's session, '' when none"),
+        _field("otel_trace_id", pa.string(), "OpenTelemetry trace id"),
+        _field("operation", pa.string(), "search or answer"),
+        _field("surface", pa.string(), "rest, mcp or cli"),
+        _field("at", _TIME, "when the request started"),
+        _field("query", pa.string(), "query or question as asked"),
+        _field("query_kind", pa.string(), "identifier, path, error, natural or mixed; '' when not reached"),
+        _field("scope", pa.string(), "scope of the request as JSON"),
+        _field("mode", pa.string(), "hybrid, lexical or semantic"),
+        _field(
+            "generations",
+            pa.list_(_struct(repo=pa.string(), gen_id=pa.string(), commit=pa.string(), dagster_run_id=pa.string())),
+            "generations that were searched",
+        ),
+        _field("retrieval_budget_ms", pa.int32(), "budget of retrieval"),
+        _field("total_budget_ms", pa.int32(), "budget of the request"),
+        _field(
+            "stages",
+            pa.list_(
+                _struct(
+                    name=pa.string(), status=pa.string(), reason=pa.string(), start_ms=pa.float64(), ms=pa.float64()
+                )
+            ),
+            "steps in the order they ended",
+        ),
+        _field("latency_ms", pa.map_(pa.string(), pa.float64()), "milliseconds by stage, and `total`"),
+        _field(
+            "candidates",
+            pa.list_(
+                _struct(
+                    chunk_id=pa.int64(),
+                    repo=pa.string(),
+                    path=pa.string(),
+                    start_line=pa.int32(),
+                    end_line=pa.int32(),
+                    rank=pa.int32(),
+                    score=pa.float64(),
+                    fused=pa.float64(),
+                    dense_rank=pa.int32(),
+                    dense_score=pa.float64(),
+                    lexical_rank=pa.int32(),
+                    lexical_score=pa.float64(),
+                    cited=pa.bool_(),
+                )
+            ),
+            "hits with rank and score per channel",
+        ),
+        _field("answer", pa.string(), "answer text, '' for a search"),
+        _field("model", pa.string(), "what wrote the answer: extractive, '' for a search"),
+        _field("citations_verified", pa.int32(), "citations whose text equals the pinned blob"),
+        _field("citations_dropped", pa.int32(), "citations that did not"),
+        _field("confidence", pa.float64(), "0..1, NaN for a search"),
+        _field("limits", pa.list_(pa.string()), "what was degraded or cut, in words"),
+        _field("status", pa.string(), "ok, empty, error or cancelled"),
+        _field("error", pa.string(), "slug of the error, '' when none"),
+        _field("stopped_because", pa.string(), "last step that failed, timed out or was cancelled, with its reason"),
+    ]
+)

@@ -1,0 +1,137 @@
+"""The catalog of a generation: `catalog.duckdb`, where hits become chunks and scopes become chunk ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from codeintel_core.errors import GenerationCorrupt
+from codeintel_core.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """A hydrated chunk: where it is and what it says."""
+
+    chunk_id: int
+    repo: str
+    path: str
+    blob: str
+    language: str
+    file_class: str
+    encoding: str
+    kind: str
+    symbol: str
+    name: str
+    signature: str
+    docstring: str
+    start_line: int
+    end_line: int
+    start_byte: int
+    end_byte: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file of the pinned commit, indexed or skipped with a reason."""
+
+    path: str
+    blob: str
+    size_bytes: int
+    language: str
+    file_class: str
+    encoding: str
+    lines: int
+    chunks: int
+    skip_reason: str
+
+
+_CHUNK_COLUMNS = ", ".join(ChunkRow.__slots__)
+_FILE_COLUMNS = ", ".join(FileRow.__slots__)
+
+
+def build(path: Path, *, chunks: pa.Table, files: pa.Table, symbols: pa.Table) -> None:
+    """Write the catalog: tables `chunks` (keyed by chunk_id), `files` (keyed by path) and `symbols`."""
+    with duckdb.connect(str(path)) as db:
+        for name, table, key in (
+            ("chunks", chunks, "chunk_id"),
+            ("files", files, "path"),
+            ("symbols", symbols, "name, path, start_line"),
+        ):
+            db.register("source", table)
+            db.execute(f"CREATE TABLE {name} AS SELECT * FROM source ORDER BY {key}")  # noqa: S608 (our names)
+            db.unregister("source")
+        db.execute("CREATE UNIQUE INDEX chunk_key ON chunks (chunk_id)")
+        db.execute("CREATE UNIQUE INDEX file_key ON files (path)")
+        db.execute("CREATE INDEX symbol_name ON symbols (name)")
+        db.execute("CHECKPOINT")
+
+
+class Catalog:
+    """A catalog open for reading; every call uses its own cursor, so threads do not wait for each other."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = duckdb.connect(str(path), read_only=True, config={"threads": "1"})
+        except duckdb.Error as error:
+            raise GenerationCorrupt(f"{path.name} cannot be opened: {str(error).splitlines()[0]}") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def hydrate(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow]:
+        """Chunks by id; ids that are unknown or outside the scope are left out."""
+        where, values = _where(scope)
+        rows = self._connection.cursor().execute(
+            f"SELECT {_CHUNK_COLUMNS} FROM chunks WHERE chunk_id IN (SELECT unnest($ids)){where}",  # noqa: S608
+            {"ids": [int(i) for i in chunk_ids], **values},
+        )
+        return {row[0]: ChunkRow(*row) for row in rows.fetchall()}
+
+    def allowed_ids(self, scope: Scope) -> NDArray[np.int64] | None:
+        """Ids of all chunks inside the scope, or None when the scope filters nothing."""
+        if not scope.filters_chunks:
+            return None
+        where, values = _where(scope)
+        query = f"SELECT chunk_id FROM chunks WHERE true{where}"  # noqa: S608
+        found: NDArray[np.int64] = self._connection.cursor().execute(query, values).fetchnumpy()["chunk_id"]
+        return found
+
+    def file(self, path: str) -> FileRow | None:
+        """The file at `path`, or None."""
+        query = f"SELECT {_FILE_COLUMNS} FROM files WHERE path = $path"  # noqa: S608
+        row = self._connection.cursor().execute(query, {"path": path}).fetchone()
+        return FileRow(*row) if row else None
+
+    def sample_definitions(self, count: int) -> list[ChunkRow]:
+        """Some chunks that define a symbol which no other chunk defines, in a fixed order (for smoke queries)."""
+        rows = self._connection.cursor().execute(
+            f"""SELECT {_CHUNK_COLUMNS} FROM chunks
+                WHERE parts = 1 AND length(name) >= 6 AND file_class = 'source'
+                  AND name IN (SELECT name FROM chunks GROUP BY name HAVING count(*) = 1)
+                ORDER BY hash(chunk_id), chunk_id LIMIT $count""",  # noqa: S608
+            {"count": count},
+        )
+        return [ChunkRow(*row) for row in rows.fetchall()]
+
+
+def _where(scope: Scope) -> tuple[str, dict[str, object]]:
+    parts, values = [], dict[str, object]()
+    if scope.paths:
+        parts.append("regexp_full_match(path, $path_regex)")
+        values["path_regex"] = scope.path_regex()
+    if scope.languages:
+        parts.append("language IN (SELECT unnest($languages))")
+        values["languages"] = list(scope.languages)
+    if scope.excluded_classes:
+        parts.append("file_class NOT IN (SELECT unnest($excluded))")
+        values["excluded"] = list(scope.excluded_classes)
+    return "".join(f" AND {part}" for part in parts), values

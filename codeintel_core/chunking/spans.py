@@ -1,0 +1,150 @@
+"""From a source file to its outline: definitions with their context, imports and uses of names, from one parse.
+
+The tree is only read through compiled queries and cursors, never by recursion, so deep nesting costs no stack; a parse
+that takes too long or is mostly errors gives no outline, and the caller cuts the file by lines.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codeintel_core.chunking import markdown
+from codeintel_core.chunking.context import clean_comment, docstring, imports, leads, signature, text
+from codeintel_core.chunking.languages import Language, grammar_of
+from codeintel_core.chunking.outline import CLASSES, VALUES, Definition, Outline, last_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import tree_sitter
+
+_LOCAL_SCOPES = frozenset({"function", "method"})
+_PARSE_BUDGET_S = 5.0
+_MAX_ERROR_SHARE = 0.3
+_SCOPE_PREFIX = re.compile(r"[*&(\s]+|\[.*|<.*", re.DOTALL)
+
+
+def outline_of(language: Language, data: bytes) -> Outline | None:
+    """Outline of a file, or None when the language has no grammar, the parse ran out of time or is mostly errors."""
+    if not language.grammar:
+        return None
+    import tree_sitter
+
+    grammar = grammar_of(language.grammar)
+    tree = _parse(tree_sitter.Parser(grammar.language), data)
+    if tree is None:
+        return None
+    captures = tree_sitter.QueryCursor(grammar.scan).captures(tree.root_node)
+    errors = sum(node.end_byte - node.start_byte for node in captures.get("error", ()))  # nested errors count twice
+    if errors > _MAX_ERROR_SHARE * len(data):
+        return None
+    if language.name == "markdown":
+        return Outline(tree, markdown.sections(tree.root_node, data), "", [])
+    found: list[_Found] = []
+    if grammar.definitions is not None:
+        found = _matches(tree_sitter.QueryCursor(grammar.definitions).matches(tree.root_node))
+    definitions = _nest(found, leads(captures, data), language, data)
+    named = {match.name.start_byte for match in found}
+    return Outline(tree, definitions, imports(captures, data), _references(captures.get("ref", ()), named, data))
+
+
+def _parse(parser: tree_sitter.Parser, data: bytes) -> tree_sitter.Tree | None:
+    deadline = time.monotonic() + _PARSE_BUDGET_S
+    try:
+        return parser.parse(
+            lambda offset, _: data[offset : offset + 65_536],
+            progress_callback=lambda _, __: time.monotonic() > deadline,  # True cancels
+        )
+    except ValueError:  # cancelled
+        return None
+
+
+@dataclass(slots=True)
+class _Found:
+    kind: str
+    node: tree_sitter.Node
+    name: tree_sitter.Node
+    scope: tree_sitter.Node | None
+
+
+def _matches(matches: Sequence[tuple[int, dict[str, list[tree_sitter.Node]]]]) -> list[_Found]:
+    """One definition per name: the widest node wins, then the first pattern (the tables list the specific first)."""
+    best: dict[int, tuple[int, int, _Found]] = {}
+    for pattern, captures in matches:
+        kind = next(key for key in captures if key not in ("name", "scope"))
+        node, scope = captures[kind][0], captures.get("scope")
+        for name in captures["name"]:
+            rank = (node.start_byte - node.end_byte, pattern)
+            if name.start_byte not in best or rank < best[name.start_byte][:2]:
+                best[name.start_byte] = (*rank, _Found(kind, node, name, scope[0] if scope else None))
+    return sorted((item[2] for item in best.values()), key=lambda f: (f.node.start_byte, -f.node.end_byte))
+
+
+def _nest(found: list[_Found], leading: dict[int, tuple[int, str]], language: Language, data: bytes) -> list[Definition]:
+    """Definitions in file order, linked to their parents."""
+    definitions: list[Definition] = []
+    open_ends: list[tuple[int, Definition]] = []
+    for match in found:
+        node = match.node
+        while open_ends and open_ends[-1][0] <= node.start_byte:
+            open_ends.pop()
+        parent = open_ends[-1][1] if open_ends else None
+        if match.kind in VALUES and parent is not None and parent.kind in _LOCAL_SCOPES:
+            continue  # a local variable
+        name, scope = _name(match, data), parent.symbol if parent else ""
+        if match.scope is not None:
+            scope = _SCOPE_PREFIX.sub("", text(match.scope, data))
+        kind = _kind(match.kind, name, parent)
+        own_line, doc = node.start_point[0], []
+        first_line = own_line
+        while (lead := leading.get(first_line - 1)) is not None:
+            first_line = lead[0]
+            doc.append(lead[1])
+        definition = Definition(
+            kind,
+            name.rsplit(".", 1)[-1],
+            f"{scope}.{name}" if scope else name,
+            signature(node, data),
+            docstring(node, language, data) or clean_comment("\n".join(reversed(doc))),
+            first_line,
+            last_line(node),
+            own_line,
+            parent,
+        )
+        definitions.append(definition)
+        if parent is not None:
+            parent.children.append(definition)
+        open_ends.append((node.end_byte, definition))
+    return definitions
+
+
+def _kind(kind: str, name: str, parent: Definition | None) -> str:
+    in_class = parent is not None and parent.kind in CLASSES
+    if kind == "function" and (in_class or "." in name):
+        return "method"
+    return "field" if in_class and kind in ("constant", "variable") else kind
+
+
+def _name(match: _Found, data: bytes) -> str:
+    name = text(match.name, data)
+    if match.kind == "key":
+        return name.strip("\"'")
+    if match.kind == "impl":
+        name = name.split("<", 1)[0]
+    return name.replace("::", ".").replace(".prototype.", ".")
+
+
+def _references(nodes: Sequence[tree_sitter.Node], named: set[int], data: bytes) -> list[tuple[str, int]]:
+    starts = [node.start_byte for node in nodes]
+    newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    rows = np.searchsorted(newlines, np.array(starts, dtype=np.int64)).tolist()
+    found: dict[tuple[str, int], None] = {}
+    for node, start, row in sorted(zip(nodes, starts, rows, strict=True), key=lambda item: item[1]):
+        if start not in named:
+            found[data[start : node.end_byte].decode("utf-8", "replace"), row] = None
+    return list(found)

@@ -1,0 +1,153 @@
+"""Vectors by content: a text is embedded once per contract, whatever repository, commit, branch or path it is in.
+
+One SQLite file per contract. A row carries its CRC-32, and a row that does not match counts as missing: it is
+computed again and overwritten. Losing the file costs time, never correctness.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeintel_core.embedding.contract import EmbeddingContract, Matrix
+from codeintel_core.errors import ContractMismatch, StorageFailed
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, crc32 INTEGER NOT NULL);
+"""
+_BUSY_TIMEOUT_S = 60.0
+_KEYS_PER_SELECT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Answer of `VectorCache.get_many` for n keys."""
+
+    matrix: Matrix
+    """(n, dimension) float32; rows that are not present are zero."""
+    present: NDArray[np.bool_]
+    """(n,): whether the key had a sound row."""
+    damaged: int
+    """Rows that were found but did not match their checksum."""
+
+
+class VectorCache:
+    """The vector cache of one contract; one instance per thread, any number of processes."""
+
+    def __init__(self, folder: Path, contract: EmbeddingContract) -> None:
+        """Open or create `folder`/vectors.sqlite (`folder` = `Home.vectors(contract.contract_id)`).
+
+        Raises:
+            ContractMismatch: the file holds vectors of another contract.
+            StorageFailed: the file cannot be opened, or is not a vector cache.
+        """
+        self.path = folder / "vectors.sqlite"
+        self.contract = contract
+        with self._translated():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            with self._translated():
+                self._open()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _open(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        wanted = json.dumps(asdict(self.contract), sort_keys=True)
+        with self._transaction():
+            for statement in _SCHEMA.strip().splitlines():
+                self._db.execute(statement)
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('contract', ?)", (wanted,))
+            (found,) = self._db.execute("SELECT value FROM meta WHERE name = 'contract'").fetchone()
+        if found != wanted:
+            self.contract.require_same(EmbeddingContract(**json.loads(found)), str(self.path))
+            raise ContractMismatch(f"{self.path}: unreadable embedding contract; delete the folder {self.path.parent}")
+
+    def get_many(self, keys: Sequence[str]) -> Lookup:
+        """Look up `keys` (from `identity.text_key`), in their order.
+
+        Raises:
+            StorageFailed: the file cannot be read.
+        """
+        dimension = self.contract.dimension
+        matrix = np.zeros((len(keys), dimension), np.float32)
+        present = np.zeros(len(keys), np.bool_)
+        damaged = 0
+        positions: dict[bytes, list[int]] = {}
+        for position, key in enumerate(keys):
+            positions.setdefault(bytes.fromhex(key), []).append(position)
+        wanted = list(positions)
+        with self._translated():
+            for start in range(0, len(wanted), _KEYS_PER_SELECT):
+                some = wanted[start : start + _KEYS_PER_SELECT]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, vector, crc32 FROM vectors WHERE key IN ({marks})"  # noqa: S608 (only marks)
+                for key, vector, crc32 in self._db.execute(query, some):
+                    if len(vector) != 4 * dimension or zlib.crc32(vector, zlib.crc32(key)) != crc32:
+                        damaged += 1
+                        continue
+                    matrix[positions[key]] = np.frombuffer(vector, np.float32)
+                    present[positions[key]] = True
+        return Lookup(matrix, present, damaged)
+
+    def put_many(self, keys: Sequence[str], matrix: Matrix) -> None:
+        """Store row i of `matrix` (len(keys), dimension) under key i: all or none; existing rows are overwritten.
+
+        Raises:
+            ContractMismatch: `matrix` has another shape.
+            StorageFailed: the file cannot be written.
+        """
+        if matrix.shape != (len(keys), self.contract.dimension):
+            raise ContractMismatch(f"{self.path}: {matrix.shape} vectors for {len(keys)} keys of this contract")
+        rows = []
+        for key, vector in zip(keys, np.ascontiguousarray(matrix, np.float32), strict=True):
+            name, data = bytes.fromhex(key), vector.tobytes()
+            rows.append((name, data, zlib.crc32(data, zlib.crc32(name))))
+        with self._translated(), self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")  # waits for other writers here, not halfway
+        try:
+            yield
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StorageFailed(
+                f"vector cache {self.path}: {error}; free space, fix its rights, or delete the folder "
+                "(it is a cache: the next build fills it again)"
+            ) from error

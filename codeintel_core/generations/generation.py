@@ -1,0 +1,103 @@
+"""An opened generation: verified, with its catalog, dense and lexical indexes ready; closed when nobody uses it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from codeintel_core.catalog import Catalog, ChunkRow
+from codeintel_core.errors import CodeIntelError, GenerationCorrupt
+from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.manifest import Manifest
+from codeintel_core.indexes.dense import DenseIndex, Operating
+from codeintel_core.indexes.lexical import LexicalIndex
+from codeintel_core.repository.git import GitRepository
+from codeintel_core.telemetry import step
+
+
+class Generation:
+    """One published (or staged) generation, pinned by reference count.
+
+    Attributes:
+        manifest: its facts.
+        catalog: hydration and scopes.
+        dense: the dual dense index.
+        lexical: the Lucene index, or None when it cannot be used (`lexical_error` says why).
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, mirror: Path) -> None:
+        self.manifest = manifest
+        self._git = GitRepository(mirror)
+        self._users = 0
+        self._retired = False
+        self._closed = False
+        self._lock = threading.Lock()
+        self.dense = _open_dense(folder, manifest)
+        self.catalog = Catalog(folder / "catalog.duckdb")
+        self.lexical: LexicalIndex | None = None
+        self.lexical_error = ""
+        try:
+            self.lexical = LexicalIndex(folder / "lucene")
+        except CodeIntelError as error:
+            self.lexical_error = str(error)
+
+    @classmethod
+    def open(cls, folder: Path, mirror: Path, *, verify: bool = True) -> Generation:
+        """Verify the digests of a published generation and open it; raises `GenerationCorrupt`."""
+        with step("generation.open", gen_id=folder.name):
+            manifest = manifests.load(folder)
+            if verify:
+                manifests.verify(folder, manifest)
+            return cls(folder, manifest, mirror)
+
+    @property
+    def repo(self) -> str:
+        """Name of its repository."""
+        return self.manifest.repo
+
+    def read_file(self, path: str) -> bytes | None:
+        """Content of a file in the pinned commit, or None when it is not a file there."""
+        return self._git.blob_at(self.manifest.commit, path)
+
+    def matches_source(self, chunk: ChunkRow) -> bool:
+        """Whether the chunk's text equals the bytes of its span in the pinned commit."""
+        data = self.read_file(chunk.path)
+        return data is not None and data[chunk.start_byte : chunk.end_byte] == chunk.text.encode(chunk.encoding)
+
+    def acquire(self) -> bool:
+        """Take a reference; False when it is already closed."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._users += 1
+            return True
+
+    def release(self) -> None:
+        """Give a reference back; the last one closes a retired generation."""
+        with self._lock:
+            self._users -= 1
+            self._close_if_unused()
+
+    def retire(self) -> None:
+        """Close it as soon as nobody uses it."""
+        with self._lock:
+            self._retired = True
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._retired and not self._users and not self._closed:
+            self._closed = True
+            self.catalog.close()
+            if self.lexical is not None:
+                self.lexical.close()
+
+
+def _open_dense(folder: Path, manifest: Manifest) -> DenseIndex:
+    operating = manifest.dense.get("operating", {})
+    dense = DenseIndex.open(folder / "dense", Operating(**operating))
+    if dense.primary.dimension != manifest.contract.dimension:
+        raise GenerationCorrupt(
+            f"generation {manifest.gen_id}: the dense index has dimension {dense.primary.dimension}, "
+            f"its contract {manifest.contract.dimension}"
+        )
+    return dense

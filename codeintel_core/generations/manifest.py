@@ -1,0 +1,156 @@
+"""The manifest: the only source of truth about a generation. Written last, verified before anything is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from codeintel_core.embedding.contract import EmbeddingContract
+from codeintel_core.errors import GenerationCorrupt
+
+FORMAT_VERSION = 1
+FILE_NAME = "manifest.json"
+_BLOCK = 1 << 20
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileDigest(_Frozen):
+    """Size and SHA-256 of one file."""
+
+    size_bytes: int
+    sha256: str
+
+
+class Counts(_Frozen):
+    """How much is in the generation."""
+
+    files: int
+    chunks: int
+    symbols: int
+    primary: int
+    secondary: int
+    tombstones: int
+    lucene: int
+
+    @property
+    def compaction_ratio(self) -> float:
+        """(secondary + tombstones) / primary; what the compaction threshold is compared with."""
+        return (self.secondary + self.tombstones) / max(1, self.primary)
+
+
+class Versions(_Frozen):
+    """Versions whose change makes artefacts of a parent unusable."""
+
+    code: str
+    chunker: int
+    analysis: int
+    text: int
+
+
+class Manifest(_Frozen):
+    """Facts of one immutable generation."""
+
+    format_version: int
+    gen_id: str
+    parent: str | None
+    repo: str
+    branch: str
+    commit: str
+    committed_at: datetime
+    created_at: datetime
+    dagster_run_id: str
+    asset_keys: tuple[str, ...]
+    versions: Versions
+    contract: EmbeddingContract
+    dense: dict[str, Any]  # kind, metric, operating point, recall curve
+    counts: Counts
+    coverage: dict[str, int]  # 'indexed' and every skip reason -> files
+    reuse: dict[str, int]  # what was taken over instead of computed
+    files: dict[str, FileDigest]
+
+    @property
+    def contract_id(self) -> str:
+        """Id of the embedding contract."""
+        return self.contract.contract_id
+
+
+def load(folder: Path) -> Manifest:
+    """Read and validate a generation's manifest; raises `GenerationCorrupt` naming what is wrong."""
+    path = folder / FILE_NAME
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise GenerationCorrupt(f"generation {folder.name}: {FILE_NAME} is missing") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise GenerationCorrupt(
+            f"generation {folder.name}: {FILE_NAME} is damaged at {where}: {first['msg']}"
+        ) from None
+    if manifest.format_version != FORMAT_VERSION:
+        raise GenerationCorrupt(
+            f"generation {folder.name} has format {manifest.format_version}, not {FORMAT_VERSION}; build it again"
+        )
+    if manifest.gen_id != folder.name:
+        raise GenerationCorrupt(f"generation {folder.name}: its manifest belongs to {manifest.gen_id}")
+    return manifest
+
+
+def digest(path: Path) -> FileDigest:
+    """Size and SHA-256 of a file."""
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            hasher.update(block)
+    return FileDigest(size_bytes=path.stat().st_size, sha256=hasher.hexdigest())
+
+
+def digests(
+    folder: Path, parent: Path | None = None, known: Mapping[str, FileDigest] | None = None
+) -> dict[str, FileDigest]:
+    """Digest of every file below `folder` except the manifest, by relative path.
+
+    A file that is hard-linked from `parent` keeps the digest `known` from the parent's manifest.
+    """
+    found: dict[str, FileDigest] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILE_NAME):
+        name = path.relative_to(folder).as_posix()
+        inherited = (known or {}).get(name)
+        if inherited and parent and (parent / name).exists() and os.path.samefile(path, parent / name):
+            found[name] = inherited
+        else:
+            found[name] = digest(path)
+    return found
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Compare every file with its digest; raises `GenerationCorrupt` naming the file and both digests.
+
+    FAISS and Parquet load damaged files without complaint, so this runs before anything is opened.
+    """
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise GenerationCorrupt(f"generation {manifest.gen_id}: {name} is missing")
+        actual = digest(path)
+        if actual.size_bytes != expected.size_bytes:
+            raise GenerationCorrupt(
+                f"generation {manifest.gen_id}: {name} has {actual.size_bytes} bytes, expected {expected.size_bytes}"
+            )
+        if actual.sha256 != expected.sha256:
+            raise GenerationCorrupt(
+                f"generation {manifest.gen_id}: {name} has SHA-256 {actual.sha256[:16]}…, "
+                f"expected {expected.sha256[:16]}…; it was changed after it was published"
+            )
+    extra = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {*manifest.files, FILE_NAME}
+    if extra:
+        raise GenerationCorrupt(f"generation {manifest.gen_id}: {min(extra)} is not in the manifest")

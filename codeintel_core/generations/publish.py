@@ -1,0 +1,90 @@
+"""Atomic publishing: everything is on disk and verified before one rename and one pointer swap make it visible."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from codeintel_core.errors import PublishConflict, UnknownGeneration
+from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.manifest import Manifest
+from codeintel_core.home import RepositoryHome
+from codeintel_core.repository.git import GitRepository
+
+
+def current_id(home: RepositoryHome) -> str | None:
+    """Id of the served generation, or None when nothing is published."""
+    try:
+        return home.current.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def publish_lock(home: RepositoryHome) -> Iterator[None]:
+    """Hold the repository's lock: one publisher (and one change of the build lease) at a time, across processes."""
+    with home.lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def publish(home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
+    """Publish a finished staging folder as `manifest.gen_id` and point CURRENT at it.
+
+    Order: fsync files and folders, write the manifest, pin the commit, rename, fsync, swap the pointer. A crash at
+    any point leaves CURRENT naming a complete generation.
+
+    Raises:
+        PublishConflict: CURRENT is no longer the parent this generation was built from.
+    """
+    (staging / manifests.FILE_NAME).write_text(manifest.model_dump_json(indent=1) + "\n")
+    _fsync_tree(staging)
+    with publish_lock(home):
+        served = current_id(home)
+        if served != manifest.parent:
+            raise PublishConflict(
+                f"'{home.name}' now serves {served}, this build started from {manifest.parent}; run the build again"
+            )
+        GitRepository(home.mirror).git("update-ref", f"refs/codeintel/generations/{manifest.gen_id}", manifest.commit)
+        home.generations.mkdir(exist_ok=True)
+        target = home.generation(manifest.gen_id)
+        staging.rename(target)
+        _fsync(home.generations)
+        _point(home, manifest.gen_id)
+    return target
+
+
+def point_at(home: RepositoryHome, gen_id: str) -> None:
+    """Roll back or forward: make an existing generation the served one, after verifying it."""
+    folder = home.generation(gen_id)
+    if not folder.is_dir():
+        raise UnknownGeneration(f"'{home.name}' keeps no generation {gen_id}; see `codeintel status`")
+    manifests.verify(folder, manifests.load(folder))
+    with publish_lock(home):
+        _point(home, gen_id)
+
+
+def _point(home: RepositoryHome, gen_id: str) -> None:
+    pending = home.current.with_name("CURRENT.tmp")
+    with pending.open("w") as file:
+        file.write(gen_id + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    pending.replace(home.current)
+    _fsync(home.root)
+
+
+def _fsync_tree(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

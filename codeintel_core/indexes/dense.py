@@ -1,0 +1,158 @@
+"""The dual dense index: a trained, immutable primary, a flat secondary for what came later, and tombstones.
+
+A search asks both and merges by chunk id, best score wins. Scores are cosines: vectors have unit norm and the
+metric is the inner product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeintel_core.embedding.contract import Matrix
+from codeintel_core.errors import ContractMismatch, GenerationCorrupt
+
+Ids = NDArray[np.int64]
+_GATHER_SHARE = 0.05  # below this share of allowed positions, gather + dot wins
+PRIMARY, SECONDARY = "primary", "secondary"
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """Search-time parameters of an approximate index (0 = not used)."""
+
+    nprobe: int = 0
+    k_factor: int = 0
+
+
+class Shard:
+    """One FAISS index and the chunk id of each of its positions."""
+
+    def __init__(self, index: Any, ids: Ids) -> None:
+        if index.ntotal != len(ids):
+            raise GenerationCorrupt(f"a dense index holds {index.ntotal} vectors but {len(ids)} ids")
+        self._index = index
+        self.ids = ids
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> Shard:
+        """Open `<name>.faiss` and `<name>_ids.npy`, memory-mapped."""
+        import faiss
+
+        index = faiss.read_index(str(folder / f"{name}.faiss"), faiss.IO_FLAG_MMAP_IFC)
+        return cls(index, np.load(folder / f"{name}_ids.npy", mmap_mode="r", allow_pickle=False))
+
+    def write(self, folder: Path, name: str) -> None:
+        """Write both files."""
+        import faiss
+
+        folder.mkdir(parents=True, exist_ok=True)
+        faiss.write_index(self._index, str(folder / f"{name}.faiss"))
+        np.save(folder / f"{name}_ids.npy", self.ids, allow_pickle=False)
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of the vectors."""
+        return int(self._index.d)
+
+    def search(self, queries: Matrix, k: int, keep: NDArray[np.bool_] | None, at: Operating) -> tuple[Matrix, Ids]:
+        """Scores and chunk ids, both (len(queries), k), best first; missing results have id -1.
+
+        Args:
+            queries: float32 (n, dimension), unit norm.
+            k: results per query.
+            keep: bool (ntotal,), which positions may be returned; None means all.
+            at: operating point of an approximate index.
+        """
+        import faiss
+
+        kept = len(self.ids) if keep is None else int(keep.sum())
+        k = min(k, kept)
+        if k == 0:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        faiss.omp_set_num_threads(1)  # per thread; our pools bring the parallelism
+        selector = None
+        if keep is not None:
+            if kept <= _GATHER_SHARE * len(self.ids):
+                return self._gather(queries, k, np.flatnonzero(keep))
+            bits = np.packbits(keep, bitorder="little")
+            selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+        scores, positions = self._index.search(queries, k, params=_parameters(selector, at))
+        found = np.where(positions >= 0, self.ids[np.maximum(positions, 0)], -1)
+        return scores, found
+
+    def _gather(self, queries: Matrix, k: int, positions: Ids) -> tuple[Matrix, Ids]:
+        """Exact search over few positions: cheaper than an index with a selector, and misses nothing."""
+        scores = queries @ self._index.reconstruct_batch(positions).T
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, order, 1), self.ids[positions[order]]
+
+
+def _parameters(selector: Any, at: Operating) -> Any:
+    import faiss
+
+    if not at.nprobe:
+        return faiss.SearchParameters(sel=selector) if selector is not None else None
+    inner = faiss.SearchParametersIVF(nprobe=at.nprobe, sel=selector)
+    if not at.k_factor:
+        return inner
+    return faiss.IndexRefineSearchParameters(k_factor=at.k_factor, base_index_params=inner)
+
+
+class DenseIndex:
+    """Primary, secondary and tombstones of one generation; safe from several threads."""
+
+    def __init__(self, primary: Shard, secondary: Shard, tombstones: Ids, at: Operating) -> None:
+        if primary.dimension != secondary.dimension:
+            raise ContractMismatch(
+                f"primary has dimension {primary.dimension}, secondary {secondary.dimension}; rebuild the index"
+            )
+        self.primary, self.secondary, self.tombstones, self._at = primary, secondary, tombstones, at
+        self._alive = ~np.isin(primary.ids, tombstones) if len(tombstones) else None
+
+    @classmethod
+    def open(cls, folder: Path, at: Operating) -> DenseIndex:
+        """Open the dense folder of a generation."""
+        import pyarrow.parquet as pq
+
+        tombstones = pq.read_table(folder / "tombstones.parquet")["chunk_id"].to_numpy()
+        return cls(Shard.open(folder, PRIMARY), Shard.open(folder, SECONDARY), tombstones, at)
+
+    @property
+    def count(self) -> int:
+        """Number of live vectors."""
+        return len(self.primary.ids) - len(self.tombstones) + len(self.secondary.ids)
+
+    def search(self, query: Matrix, k: int, allowed: Ids | None = None) -> tuple[Ids, Matrix]:
+        """The best `k` chunks: ids (int64) and cosines (float32), best first.
+
+        Args:
+            query: float32 (dimension,), unit norm.
+            k: number of results.
+            allowed: chunk ids the scope lets through (any order); None means all.
+        """
+        rows = query.reshape(1, -1)
+        keep = self._alive
+        keep_secondary = None
+        if allowed is not None:
+            within = np.isin(self.primary.ids, allowed)
+            keep = within if keep is None else keep & within
+            keep_secondary = np.isin(self.secondary.ids, allowed)
+        scores_a, ids_a = self.primary.search(rows, k, keep, self._at)
+        scores_b, ids_b = self.secondary.search(rows, k, keep_secondary, Operating())
+        return merge(np.concatenate([ids_a[0], ids_b[0]]), np.concatenate([scores_a[0], scores_b[0]]), k)
+
+
+def merge(ids: Ids, scores: Matrix, k: int) -> tuple[Ids, Matrix]:
+    """The best `k` of several result lists: one entry per id with its best score; ties go to the smaller id."""
+    valid = ids >= 0
+    ids, scores = ids[valid], scores[valid]
+    order = np.lexsort((ids, -scores))
+    ids, scores = ids[order], scores[order]
+    _, first = np.unique(ids, return_index=True)
+    first.sort()
+    return ids[first][:k], scores[first][:k]

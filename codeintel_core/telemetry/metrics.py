@@ -1,0 +1,25 @@
+"""Prometheus metrics of this process; base units, bounded labels, prefix `codeintel_`."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
+
+STEP_SECONDS = Histogram(
+    "codeintel_step_seconds", "Duration of a step.", ["kind", "status"], registry=REGISTRY, buckets=_BUCKETS_S
+)
+REQUEST_SECONDS = Histogram(
+    "codeintel_request_seconds", "Duration of a request.", ["operation", "status"], registry=REGISTRY,
+    buckets=_BUCKETS_S,
+)  # fmt: skip
+CITATIONS = Counter("codeintel_citations_total", "Citations by result of verification.", ["result"], registry=REGISTRY)
+TELEMETRY_ERRORS = Counter("codeintel_telemetry_errors_total", "Swallowed telemetry failures.", registry=REGISTRY)
+TRACES_DROPPED = Counter("codeintel_traces_dropped_total", "Trace rows that could not be written.", registry=REGISTRY)
+GENERATION_INFO = Gauge(
+    "codeintel_generation_created_timestamp_seconds", "When the served generation was built.", ["repo"],
+    registry=REGISTRY,
+)  # fmt: skip
+READY_STATE = Gauge("codeintel_ready_state", "1 for the present readiness state.", ["state"], registry=REGISTRY)

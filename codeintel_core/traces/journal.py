@@ -1,0 +1,79 @@
+"""The trace journal: one append-only JSON-lines file per worker and day; a written line survives a killed process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import pyarrow as pa
+
+from codeintel_core.schemas import ANSWER_TRACES
+from codeintel_core.telemetry import metrics
+from codeintel_core.traces.record import AnswerTrace
+
+
+class TraceJournal:
+    """Writes rows under `traces/journal/date=YYYY-MM-DD/<worker>.jsonl`; failures are counted, never raised."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._worker = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._lock = threading.Lock()
+        self._day = ""
+        self._file: BinaryIO | None = None
+
+    def write(self, trace: AnswerTrace) -> bool:
+        """Append one row in one write call; False when it could not be stored."""
+        try:
+            line = orjson.dumps(trace.as_row()) + b"\n"
+            with self._lock:
+                file = self._file_of(f"{trace.at.astimezone(UTC):%Y-%m-%d}")
+                if file.write(line) != len(line):
+                    raise OSError("short write")
+        except (OSError, ValueError, TypeError):
+            metrics.TRACES_DROPPED.inc()
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the open file."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file, self._day = None, ""
+
+    def _file_of(self, day: str) -> BinaryIO:
+        if self._file is None or self._day != day:
+            if self._file is not None:
+                self._file.close()
+            path = self._folder / f"date={day}" / f"{self._worker}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file, self._day = path.open("ab", buffering=0), day
+        return self._file
+
+
+def days(folder: Path) -> list[str]:
+    """Days (YYYY-MM-DD) that have journals, sorted."""
+    return sorted(p.name.removeprefix("date=") for p in folder.glob("date=*") if p.is_dir())
+
+
+def read_day(folder: Path, day: str) -> pa.Table:
+    """All whole rows of a day from all workers, one per trace_id, sorted by time; torn lines are left out."""
+    rows: dict[str, dict[str, Any]] = {}
+    for path in sorted((folder / f"date={day}").glob("*.jsonl")):
+        for line in path.read_bytes().split(b"\n"):
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue
+            row["at"] = datetime.fromisoformat(row["at"])
+            row["confidence"] = float("nan") if row["confidence"] is None else row["confidence"]
+            row["latency_ms"] = list(row["latency_ms"].items())
+            rows[row["trace_id"]] = row
+    ordered = sorted(rows.values(), key=lambda row: (row["at"], row["trace_id"]))
+    return pa.Table.from_pylist(ordered, schema=ANSWER_TRACES)
