@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` and `make test`. Both set everything up; the second time is quick.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 REPO ?= .
@@ -17,14 +17,14 @@ setup: $(VENV)/.installed
 
 # --no-compile: bytecode is written on first import of what is used, not for every file of every package.
 $(VENV)/.installed: pyproject.toml requirements/no-deps.txt requirements/constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "CodeIntel needs Python 3.11 as '$(PYTHON)'; set PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { echo "CodeIntel needs Python 3.11: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c requirements/constraints.txt -e '.[$(FAISS),dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements/no-deps.txt
 	@touch $@
 
 demo: setup
-	@$(BIN)/python -m deploy.demo --repo "$(REPO)" --question "$(QUESTION)"
+	@REPO="$(REPO)" QUESTION="$(QUESTION)" BIN="$(BIN)" deploy/demo.sh
 
 test: setup
 	$(BIN)/python -m pytest
@@ -39,7 +39,7 @@ check: setup
 	$(BIN)/lint-imports
 
 dagster: setup
-	@$(BIN)/codeintel doctor --quiet
+	@mkdir -p "$(DAGSTER_HOME)" && cp dagster.yaml "$(DAGSTER_HOME)/dagster.yaml"
 	$(BIN)/dagster dev
 
 serve: setup

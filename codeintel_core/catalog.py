@@ -108,6 +108,8 @@ class Catalog:
     def file(self, path: str) -> FileRow | None:
         """The file at `path`, or None."""
         query = f"SELECT {_FILE_COLUMNS} FROM files WHERE path = $path"  # noqa: S608
+        if not _is_unicode(path):
+            return None
         row = self._connection.cursor().execute(query, {"path": path}).fetchone()
         return FileRow(*row) if row else None
 
@@ -121,6 +123,11 @@ class Catalog:
             {"count": count},
         )
         return [ChunkRow(*row) for row in rows.fetchall()]
+
+
+def _is_unicode(text: str) -> bool:
+    """False for text with lone surrogates, which DuckDB does not take."""
+    return text.isascii() or text == text.encode("utf-8", "replace").decode()
 
 
 def _where(scope: Scope) -> tuple[str, dict[str, object]]:

@@ -40,4 +40,4 @@ def contract_id(fields: Iterable[str]) -> str:
 
 def new_gen_id(created_at: datetime, commit: str) -> str:
     """A new generation id: sorts by time, names the commit, never repeats."""
-    return f"{created_at:%Y%m%dt%H%M%S}-{commit[:10]}-{secrets.token_hex(2)}"
+    return f"{created_at:%Y%m%dt%H%M%S%f}-{commit[:10]}-{secrets.token_hex(2)}"

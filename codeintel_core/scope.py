@@ -12,6 +12,7 @@ from codeintel_core.errors import InvalidRequest
 
 MAX_GLOBS = 100
 MAX_GLOB_CHARS = 300
+MAX_LANGUAGES = 100
 _MAX_STARS = 20
 
 TEST_CLASSES = frozenset({"test"})
@@ -32,6 +33,12 @@ class Scope:
         """Refuse what cannot be meant; raises `InvalidRequest`."""
         if len(self.paths) > MAX_GLOBS:
             raise InvalidRequest(f"scope.paths has {len(self.paths)} globs; the limit is {MAX_GLOBS}")
+        if len(self.languages) > MAX_LANGUAGES:
+            raise InvalidRequest(f"scope.languages has {len(self.languages)} items; the limit is {MAX_LANGUAGES}")
+        try:
+            "".join((*self.repos, *self.paths, *self.languages)).encode()
+        except UnicodeEncodeError:  # a lone surrogate, which neither Lucene nor DuckDB takes
+            raise InvalidRequest("the scope holds text that is not valid Unicode") from None
         for glob in self.paths:
             glob_to_regex(glob)
 
@@ -73,10 +80,10 @@ def glob_to_regex(glob: str) -> str:
     i = 0
     while i < len(glob):
         if glob.startswith("**/", i):
-            out.append("(.*/)?")
+            out.append("([^/]*/)*")
             i += 3
         elif glob.startswith("**", i):
-            out.append(".*")
+            out.append("([^/]|/)*")  # a dot leaves out newlines in some engines
             i += 2
         elif glob[i] == "*":
             out.append("[^/]*")
@@ -85,6 +92,7 @@ def glob_to_regex(glob: str) -> str:
             out.append("[^/]")
             i += 1
         else:
-            out.append(glob[i] if glob[i].isalnum() or glob[i] in "/_" else "\\" + glob[i])
+            is_plain = glob[i].isalnum() or glob[i] in "/_" or not glob[i].isascii()  # RE2 refuses other escapes
+            out.append(glob[i] if is_plain else "\\" + glob[i])
             i += 1
     return "".join(out)

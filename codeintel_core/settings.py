@@ -17,7 +17,7 @@ class Settings(BaseSettings):
         pydantic.ValidationError: a variable holds a value outside its limits; the message names it.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CODEINTEL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="CODEINTEL_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(Path(".codeintel"), description="Home folder: mirrors, generations, vector cache, traces.")
 
@@ -54,7 +54,10 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError as error:  # `~name` of nobody
+            raise ValueError(str(error)) from None
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from codeintel_core.chunking.languages import Language
 
@@ -26,23 +27,32 @@ _LOCK_FILES = frozenset(
     "poetry.lock uv.lock pdm.lock pipfile.lock go.sum podfile.lock mix.lock flake.lock package.resolved "
     "gradle.lockfile packages.lock.json".split()
 )
-_GENERATED_NAME = re.compile(r"_pb2(?:_grpc)?\.pyi?$|\.pb\.(?:go|cc|h)$|\.designer\.cs$|\.g\.(?:cs|dart)$|_generated\.\w+$")
+_GENERATED_NAME = re.compile(
+    r"_pb2(?:_grpc)?\.pyi?$|\.pb\.(?:go|cc|h)$|\.designer\.cs$|\.g\.(?:cs|dart)$|_generated\.\w+$"
+)
 _MINIFIED_NAME = re.compile(r"[.-]min\.(?:js|css|mjs)$|\.bundle\.js$|\.(?:js|css)\.map$")
 _TEST_NAME = re.compile(
     r"^test_.*\.pyi?$|_test\.\w+$|^conftest\.py$|\.(?:spec|test|cy)\.[cm]?[jt]sx?$|_spec\.rb$|"
     r"(?:[a-z0-9](?:Tests?|Spec|IT)|TestCase)\.(?:java|kt|scala|cs|swift|php|groovy)$|^Test[A-Z]\w*\.java$"
 )
 _DOCS_LANGUAGES = frozenset({"markdown", "rst", "text"})
-_CONFIG_LANGUAGES = frozenset({"json", "yaml", "toml", "ini", "gitignore", "xml", "make", "dockerfile", "cmake", "terraform"})
+_CONFIG_LANGUAGES = frozenset(
+    {"json", "yaml", "toml", "ini", "gitignore", "xml", "make", "dockerfile", "cmake", "terraform"}
+)
 
 
 def class_of(path: str, language: Language, data: bytes) -> str:
     """source, test, example, generated, vendored, minified, docs or config; the first that fits, in the order below."""
     folders, name = path.split("/")[:-1], path.rsplit("/", 1)[-1]
     lower = {folder.lower() for folder in folders}
-    rules = (
+    rules: tuple[tuple[str, Callable[[], bool]], ...] = (
         ("vendored", lambda: bool(lower & _VENDORED_FOLDERS)),
-        ("minified", lambda: bool(_MINIFIED_NAME.search(name.lower())) or (not language.data and _is_dense(data))),
+        (
+            "minified",
+            lambda: (
+                bool(_MINIFIED_NAME.search(name.lower())) or (language.name not in _DOCS_LANGUAGES and _is_dense(data))
+            ),
+        ),
         ("generated", lambda: name.lower() in _LOCK_FILES or bool(_GENERATED_NAME.search(name.lower()))),
         ("generated", lambda: bool(_GENERATED.search(data[:_PEEK_BYTES]))),
         ("test", lambda: bool(lower & _TEST_FOLDERS) or bool(_TEST_NAME.search(name))),

@@ -18,12 +18,22 @@ _COMMENT_MARKS = re.compile(r"^\s*(?:/\*+!?|//+!?|#+!?|--+|\*+/|\*(?!\*)|;+)\s?|
 _DOCSTRING_QUOTES = re.compile(r"""^[rRuUbBfF]*(?P<quotes>\"{3}|'{3}|["'])(?P<text>.*)(?P=quotes)$""", re.DOTALL)
 _IMPORT_NAME = re.compile(r"[\w@][\w./@:\\*-]*")
 _IMPORT_WORDS = frozenset(
-    "import from as use using require require_relative include static const let var type package pub crate source".split()
+    "import from as use using require require_relative include static const let var type package pub crate source "
+    "extern namespace function".split()
 )
 
 
 def text(node: tree_sitter.Node, data: bytes) -> str:
-    return " ".join(data[node.start_byte : node.end_byte].decode("utf-8", "replace").split())[:_MAX_SIGNATURE]
+    """Text of a node on one line, capped."""
+    return " ".join(decoded(data[node.start_byte : node.end_byte]).split())[:_MAX_SIGNATURE]
+
+
+def decoded(raw: bytes) -> str:
+    """UTF-8, else latin-1: the pieces of a latin-1 file need not know about their file."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def signature(node: tree_sitter.Node, data: bytes) -> str:
@@ -39,7 +49,7 @@ def signature(node: tree_sitter.Node, data: bytes) -> str:
     else:
         newline = data.find(b"\n", node.start_byte, end)
         end = end if newline < 0 else newline
-    text = " ".join(data[start : min(end, start + 4 * _MAX_SIGNATURE)].decode("utf-8", "replace").split())
+    text = " ".join(decoded(data[start:end]).split())
     return text.rstrip(" {:=>;,")[:_MAX_SIGNATURE]
 
 
@@ -47,18 +57,19 @@ def docstring(node: tree_sitter.Node, language: Language, data: bytes) -> str:
     """Python: the string that opens the body."""
     if language.name != "python" or (body := node.child_by_field_name("body")) is None:
         return ""
-    first = body.named_child(0)
+    first: tree_sitter.Node | None = body.named_child(0)
     while first is not None and first.type in ("expression_statement", "comment"):
         first = first.named_child(0) if first.type == "expression_statement" else first.next_named_sibling
     if first is None or first.type != "string":
         return ""
-    raw = data[first.start_byte : min(first.end_byte, first.start_byte + 2 * _MAX_DOCSTRING)].decode("utf-8", "replace")
+    raw = decoded(data[first.start_byte : first.end_byte])
     quoted = _DOCSTRING_QUOTES.match(raw)
     text = quoted["text"] if quoted else raw
     return "\n".join(line.strip() for line in text.strip().splitlines())[:_MAX_DOCSTRING]
 
 
 def clean_comment(text: str) -> str:
+    """A comment without its marks, one stripped line per line."""
     if not text:
         return ""
     lines = (line.strip() for line in _COMMENT_MARKS.sub("", text).splitlines())
@@ -73,14 +84,15 @@ def leads(captures: Captures, data: bytes) -> dict[int, tuple[int, str]]:
             start = node.start_byte
             line_start = data.rfind(b"\n", 0, start) + 1
             if not data[line_start:start].strip() and not data.startswith(b"#!", start):
-                text = data[start : node.end_byte].decode("utf-8", "replace") if key == "comment" else ""
+                text = decoded(data[start : node.end_byte]) if key == "comment" else ""
                 leads[last_line(node)] = (node.start_point[0], text)
     return leads
 
 
 def imports(captures: Captures, data: bytes) -> str:
+    """Names and paths in the import statements of a file: distinct, in order, space separated, capped."""
     names: dict[str, None] = {}
-    for node in captures.get("import", ()):
+    for node in sorted(captures.get("import", ()), key=lambda node: node.start_byte):
         for word in _IMPORT_NAME.findall(text(node, data)):
             if word not in _IMPORT_WORDS:
                 names[word] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 from codeintel_core.chunking.queries import DEFINITIONS, SCANS
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A language. Without a grammar its files are cut by lines."""
+    """A language. Without a grammar its files are outlined by `sections.py` or cut by lines."""
 
     name: str
     grammar: str = ""
@@ -53,9 +53,9 @@ _TABLE: tuple[tuple[str, str, bool, str, str, str], ...] = (
     ("swift", "swift", False, "swift", "", "swift"),
     ("bash", "bash", False, "sh bash ksh", ".bashrc .profile .bash_profile", "sh bash dash ksh"),
     ("sql", "sql", False, "sql ddl", "", ""),
-    ("markdown", "markdown", True, "md markdown mdx", "", ""),
+    ("markdown", "", True, "md markdown mdx", "", ""),
     ("json", "json", True, "json jsonc json5 geojson webmanifest", ".babelrc .eslintrc .prettierrc composer.lock", ""),
-    ("yaml", "yaml", True, "yaml yml", ".clang-format", ""),
+    ("yaml", "", True, "yaml yml", ".clang-format", ""),
     ("toml", "toml", True, "toml", "cargo.lock poetry.lock uv.lock pipfile", ""),
     ("html", "html", True, "html htm xhtml", "", ""),
     ("css", "css", True, "css", "", ""),
@@ -124,7 +124,7 @@ def _of_shebang(data: bytes) -> Language | None:
     return _BY_INTERPRETER.get(program.rstrip("0123456789."))
 
 
-@lru_cache(maxsize=None)
+@cache
 def grammar_of(name: str) -> Grammar:
     """The grammar of `Language.grammar`, imported on first use (grammars are native libraries of up to several MB)."""
     import tree_sitter
@@ -132,4 +132,4 @@ def grammar_of(name: str) -> Grammar:
     module, function = _MODULES.get(name, (f"tree_sitter_{name}", "language"))
     language = tree_sitter.Language(getattr(importlib.import_module(module), function)())
     definitions = tree_sitter.Query(language, DEFINITIONS[name]) if DEFINITIONS[name] else None
-    return Grammar(language, definitions, tree_sitter.Query(language, SCANS[name] + "(ERROR) @error"))
+    return Grammar(language, definitions, tree_sitter.Query(language, SCANS[name]))

@@ -36,7 +36,8 @@ class Definition:
 class Outline:
     """What a parse says about a file."""
 
-    tree: tree_sitter.Tree
+    tree: tree_sitter.Tree | None
+    """None when the outline was read without a grammar."""
     definitions: list[Definition]
     imports: str
     references: list[tuple[str, int]]

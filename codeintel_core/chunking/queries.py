@@ -1,9 +1,9 @@
 """Tree-sitter queries, one pair per grammar: what defines a symbol, and what else a chunk wants to know.
 
-In `DEFINITIONS` the capture beside `@name` is the kind of the symbol; `@scope` names a container that is written elsewhere
-(a Go receiver). The rules common to all languages (functions in a class are methods, locals are no symbols, a pattern
-that matches a wider node wins) live in `spans.py`, which keeps these tables short. In `SCANS`, `@ref` is a use of a name,
-`@lead` may stand above a definition and belongs to it, `@comment` is a lead that documents it, `@import` is an import.
+In `DEFINITIONS` the capture beside `@name` is the kind of the symbol; `@scope` names a container written elsewhere
+(Go's receiver). The rules common to all languages (functions in a class are methods, locals are no symbols, the
+pattern that matches the widest node wins) live in `spans.py`, which keeps these tables short. In `SCANS`, `@ref` is a
+use of a name, `@lead` may stand above a definition and belongs to it, `@comment` is a lead that documents it.
 """
 
 from __future__ import annotations
@@ -191,13 +191,11 @@ DEFINITIONS: dict[str, str] = {
 (statement (create_index column: (identifier) @name)) @constant
 """,
     "json": "(document (object (pair key: (string) @name) @key))",
-    "yaml": "(document (block_node (block_mapping (block_mapping_pair key: (_) @name) @key)))",
     "toml": """
 (document (pair [(bare_key) (dotted_key) (quoted_key)] @name) @key)
 (table [(bare_key) (dotted_key) (quoted_key)] @name) @key
 (table_array_element [(bare_key) (dotted_key) (quoted_key)] @name) @key
 """,
-    "markdown": "",  # sections come from heading levels: markdown.py
     "html": "",
     "css": "",
 }
@@ -249,9 +247,7 @@ SCANS: dict[str, str] = {
 """,
     "sql": "(identifier) @ref [(comment) (marginalia)] @comment",
     "json": "",
-    "yaml": "(comment) @comment",
     "toml": "(comment) @comment",
-    "markdown": "",
     "html": "",
     "css": "[(class_name) (id_name)] @ref (comment) @comment (import_statement) @import",
 }

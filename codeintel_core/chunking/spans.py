@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codeintel_core.chunking import markdown
-from codeintel_core.chunking.context import clean_comment, docstring, imports, leads, signature, text
+from codeintel_core.chunking.context import clean_comment, decoded, docstring, imports, leads, signature, text
 from codeintel_core.chunking.languages import Language, grammar_of
 from codeintel_core.chunking.outline import CLASSES, VALUES, Definition, Outline, last_line
+from codeintel_core.chunking.sections import markdown_sections, yaml_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,27 +24,26 @@ if TYPE_CHECKING:
     import tree_sitter
 
 _LOCAL_SCOPES = frozenset({"function", "method"})
+_WITHOUT_GRAMMAR = {"markdown": markdown_sections, "yaml": yaml_keys}
 _PARSE_BUDGET_S = 5.0
 _MAX_ERROR_SHARE = 0.3
+_MAX_ERROR_NODES = 20_000  # queries take quadratic time over one huge error node
 _SCOPE_PREFIX = re.compile(r"[*&(\s]+|\[.*|<.*", re.DOTALL)
 
 
 def outline_of(language: Language, data: bytes) -> Outline | None:
     """Outline of a file, or None when the language has no grammar, the parse ran out of time or is mostly errors."""
+    if language.name in _WITHOUT_GRAMMAR:
+        return Outline(None, _WITHOUT_GRAMMAR[language.name](data), "", [])
     if not language.grammar:
         return None
     import tree_sitter
 
     grammar = grammar_of(language.grammar)
     tree = _parse(tree_sitter.Parser(grammar.language), data)
-    if tree is None:
+    if tree is None or _is_mostly_errors(tree, len(data)):
         return None
     captures = tree_sitter.QueryCursor(grammar.scan).captures(tree.root_node)
-    errors = sum(node.end_byte - node.start_byte for node in captures.get("error", ()))  # nested errors count twice
-    if errors > _MAX_ERROR_SHARE * len(data):
-        return None
-    if language.name == "markdown":
-        return Outline(tree, markdown.sections(tree.root_node, data), "", [])
     found: list[_Found] = []
     if grammar.definitions is not None:
         found = _matches(tree_sitter.QueryCursor(grammar.definitions).matches(tree.root_node))
@@ -62,6 +61,20 @@ def _parse(parser: tree_sitter.Parser, data: bytes) -> tree_sitter.Tree | None:
         )
     except ValueError:  # cancelled
         return None
+
+
+def _is_mostly_errors(tree: tree_sitter.Tree, size: int) -> bool:
+    pending = [tree.root_node]
+    error_bytes = 0
+    while pending:
+        node = pending.pop()
+        if node.is_error:
+            error_bytes += node.end_byte - node.start_byte
+            if error_bytes > _MAX_ERROR_SHARE * size or node.descendant_count > _MAX_ERROR_NODES:
+                return True
+        elif node.has_error:
+            pending.extend(node.children)
+    return False
 
 
 @dataclass(slots=True)
@@ -85,7 +98,9 @@ def _matches(matches: Sequence[tuple[int, dict[str, list[tree_sitter.Node]]]]) -
     return sorted((item[2] for item in best.values()), key=lambda f: (f.node.start_byte, -f.node.end_byte))
 
 
-def _nest(found: list[_Found], leading: dict[int, tuple[int, str]], language: Language, data: bytes) -> list[Definition]:
+def _nest(
+    found: list[_Found], leading: dict[int, tuple[int, str]], language: Language, data: bytes
+) -> list[Definition]:
     """Definitions in file order, linked to their parents."""
     definitions: list[Definition] = []
     open_ends: list[tuple[int, Definition]] = []
@@ -119,7 +134,8 @@ def _nest(found: list[_Found], leading: dict[int, tuple[int, str]], language: La
         definitions.append(definition)
         if parent is not None:
             parent.children.append(definition)
-        open_ends.append((node.end_byte, definition))
+        if kind != "type":  # `typedef struct node {…} node` names no scope
+            open_ends.append((node.end_byte, definition))
     return definitions
 
 
@@ -140,11 +156,15 @@ def _name(match: _Found, data: bytes) -> str:
 
 
 def _references(nodes: Sequence[tree_sitter.Node], named: set[int], data: bytes) -> list[tuple[str, int]]:
-    starts = [node.start_byte for node in nodes]
+    ranges = sorted(node.byte_range for node in nodes)
     newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
-    rows = np.searchsorted(newlines, np.array(starts, dtype=np.int64)).tolist()
-    found: dict[tuple[str, int], None] = {}
-    for node, start, row in sorted(zip(nodes, starts, rows, strict=True), key=lambda item: item[1]):
-        if start not in named:
-            found[data[start : node.end_byte].decode("utf-8", "replace"), row] = None
-    return list(found)
+    rows = np.searchsorted(newlines, np.array([start for start, _ in ranges], dtype=np.int64)).tolist()
+    names: dict[bytes, str] = {}
+    last_row: dict[bytes, int] = {}
+    found: list[tuple[str, int]] = []
+    for (start, end), row in zip(ranges, rows, strict=True):
+        raw = data[start:end]
+        if last_row.get(raw) != row and start not in named:
+            last_row[raw] = row
+            found.append((names.get(raw) or names.setdefault(raw, decoded(raw)), row))
+    return found

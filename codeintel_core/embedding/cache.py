@@ -10,7 +10,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +65,7 @@ class VectorCache:
             raise
 
     def _open(self) -> None:
+        self._db.execute("PRAGMA page_size=8192")  # five rows of 384 floats fill one; the default wastes a quarter
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         wanted = json.dumps(asdict(self.contract), sort_keys=True)
@@ -74,7 +75,8 @@ class VectorCache:
             self._db.execute("INSERT OR IGNORE INTO meta VALUES ('contract', ?)", (wanted,))
             (found,) = self._db.execute("SELECT value FROM meta WHERE name = 'contract'").fetchone()
         if found != wanted:
-            self.contract.require_same(EmbeddingContract(**json.loads(found)), str(self.path))
+            with suppress(TypeError, ValueError):  # written by a version with other fields
+                self.contract.require_same(EmbeddingContract(**json.loads(found)), str(self.path))
             raise ContractMismatch(f"{self.path}: unreadable embedding contract; delete the folder {self.path.parent}")
 
     def get_many(self, keys: Sequence[str]) -> Lookup:

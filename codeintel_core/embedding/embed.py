@@ -45,7 +45,7 @@ def embed_texts(encoder: Encoder, cache: VectorCache, texts: Sequence[str]) -> E
 
     Raises:
         ContractMismatch: the cache is of another contract, or the encoder's vectors break their contract.
-        ModelUnavailable: the encoder fails, or returns values that are not finite.
+        ModelUnavailable: the encoder cannot be reached, or returns values that are not finite.
         StorageFailed: the cache cannot be read or written.
     """
     started = time.perf_counter()
@@ -55,7 +55,7 @@ def embed_texts(encoder: Encoder, cache: VectorCache, texts: Sequence[str]) -> E
     text_of = dict(zip(keys, texts, strict=True))
     distinct = list(text_of)
     found = cache.get_many(distinct)
-    misses = sorted(np.flatnonzero(~found.present), key=lambda i: len(text_of[distinct[i]]))
+    misses = sorted(np.flatnonzero(~found.present).tolist(), key=lambda i: len(text_of[distinct[i]]))
     done, total = len(distinct) - len(misses), len(distinct)
     for some in _slices(misses, [len(text_of[distinct[i]]) for i in misses]):
         vectors = encoder.encode_documents([text_of[distinct[i]] for i in some])

@@ -54,7 +54,7 @@ class LocalEncoder:
             models_dir: folder of exported models (`Home.models`).
             precision: int8 or fp32.
             threads: threads of one call; 1 or 2 for queries, the cores for a build.
-            batch_tokens: tokens of one batch, padding included; bounds memory (about 20 kB per token).
+            batch_tokens: tokens of one batch, padding included; bounds memory (about 50 kB per token).
 
         Raises:
             ModelUnavailable: the model is not installed or does not load.

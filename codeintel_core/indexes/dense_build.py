@@ -19,6 +19,7 @@ _SAMPLE_QUERIES = 200
 _RECALL_AT = 10
 _OPERATING_POINTS = tuple(Operating(nprobe, k) for k in (4, 16) for nprobe in (4, 8, 16, 32, 64, 128))
 _TRAIN_PER_LIST = 64
+_MIN_APPROXIMATE = 1_000  # too few vectors to train on are searched exactly, whatever the setting
 _COMFORT = 0.99  # where more probes stop being worth their time
 TOMBSTONES = pa.schema([pa.field("chunk_id", pa.int64(), nullable=False)])
 
@@ -53,7 +54,7 @@ def build_primary(vectors: Matrix, ids: Ids, folder: Path, *, flat_max: int, min
     count, dimension = vectors.shape
     choice = PrimaryChoice("Flat", "inner_product", Operating(), 1.0, ())
     index = None
-    if count > flat_max:
+    if count > max(flat_max, _MIN_APPROXIMATE):
         index, choice = _approximate(vectors, min_recall)
     if index is None:
         index = faiss.index_factory(dimension, "Flat", faiss.METRIC_INNER_PRODUCT)

@@ -11,14 +11,20 @@ import os
 import re
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from codeintel_core.errors import LexicalUnavailable
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import DeadlineExceeded, LexicalUnavailable
 from codeintel_core.settings import get_settings
 
 _MIN_JAVA = 21
-_lock = threading.Lock()
+# pyjnius keeps the instance of a bound method in an object that all threads share (kivy/pyjnius#563): two threads in
+# Java at the same time call each other's objects, or end the process. Whoever touches a Java object holds this lock.
+# For the same reason no argument of a Java call may itself call the same method of another object.
+_lock = threading.RLock()
 _classes: dict[str, Any] = {}
 _state: dict[str, str] = {}
 
@@ -50,6 +56,17 @@ _NAMES = {
     "Occur": "org.apache.lucene.search.BooleanClause$Occur",
     "ArrayList": "java.util.ArrayList",
 }
+
+
+@contextmanager
+def java(deadline: Deadline | None = None) -> Iterator[None]:
+    """Hold the JVM: only one thread talks to it at a time; raises `DeadlineExceeded` when it stays busy."""
+    if not _lock.acquire(timeout=-1 if deadline is None else deadline.remaining_s):
+        raise DeadlineExceeded("lexical search waited for the JVM past its deadline")
+    try:
+        yield
+    finally:
+        _lock.release()
 
 
 def lucene(name: str) -> Any:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeintel_core.deadline import Deadline
-from codeintel_core.errors import LexicalUnavailable
-from codeintel_core.indexes.jvm import lucene
-from codeintel_core.scope import Scope
+from codeintel_core.errors import InvalidRequest, LexicalUnavailable
+from codeintel_core.indexes.jvm import java, lucene
+from codeintel_core.scope import Scope, glob_to_regex
 
 BM25_K1 = 1.2
 BM25_B = 0.75
@@ -42,6 +42,13 @@ class LexicalDocument:
 def write(folder: Path, *, add: Iterable[LexicalDocument], delete: Iterable[int] = ()) -> int:
     """Delete and add documents in the index at `folder` (created when empty), commit; returns its document count."""
     folder.mkdir(parents=True, exist_ok=True)
+    with java():
+        count = _write(folder, add, delete)
+    (folder / "write.lock").unlink(missing_ok=True)
+    return count
+
+
+def _write(folder: Path, add: Iterable[LexicalDocument], delete: Iterable[int]) -> int:
     config = lucene("IndexWriterConfig")(lucene("WhitespaceAnalyzer")())
     config.setUseCompoundFile(True)
     config.setMergeScheduler(lucene("SerialMergeScheduler")())
@@ -63,12 +70,10 @@ def write(folder: Path, *, add: Iterable[LexicalDocument], delete: Iterable[int]
                 doc.add(field_class(name, getattr(document, name), filter_type, signature=_FIELD))
             writer.addDocument(doc)
         writer.commit()
-        count = int(writer.getDocStats().numDocs)
+        return int(writer.getDocStats().numDocs)
     finally:
         writer.close()
         directory.close()
-    (folder / "write.lock").unlink(missing_ok=True)
-    return count
 
 
 def link_segments(parent: Path, folder: Path) -> None:
@@ -79,14 +84,14 @@ def link_segments(parent: Path, folder: Path) -> None:
 
 
 class LexicalIndex:
-    """A published Lucene index, open for reading; safe from several threads."""
+    """A published Lucene index, open for reading; safe from several threads, one at a time."""
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._directory = lucene("FSDirectory").open(
-                lucene("Paths").get(str(folder)), lucene("NoLockFactory").INSTANCE
-            )
-            self.reader = lucene("DirectoryReader").open(self._directory)
+            with java():
+                path = lucene("Paths").get(str(folder))
+                self._directory = lucene("FSDirectory").open(path, lucene("NoLockFactory").INSTANCE)
+                self.reader = lucene("DirectoryReader").open(self._directory)
         except LexicalUnavailable:
             raise
         except Exception as error:  # pyjnius raises JavaException, which cannot be imported before the JVM starts
@@ -95,12 +100,14 @@ class LexicalIndex:
     @property
     def count(self) -> int:
         """Number of live documents."""
-        return int(self.reader.numDocs())
+        with java():
+            return int(self.reader.numDocs())
 
     def close(self) -> None:
         """Release the reader's files."""
-        self.reader.close()
-        self._directory.close()
+        with java():
+            self.reader.close()
+            self._directory.close()
 
 
 class LexicalSearcher:
@@ -108,21 +115,29 @@ class LexicalSearcher:
 
     def __init__(self, indexes: Sequence[LexicalIndex]) -> None:
         readers = [index.reader for index in indexes]
-        reader = readers[0] if len(readers) == 1 else lucene("MultiReader")(readers, False)
-        # Without the signature pyjnius picks the constructor for a reader context.
-        self._searcher = lucene("IndexSearcher")(reader, signature="(Lorg/apache/lucene/index/IndexReader;)V")
-        self._searcher.setSimilarity(lucene("BM25Similarity")(BM25_K1, BM25_B))
+        with java():
+            reader = readers[0] if len(readers) == 1 else lucene("MultiReader")(readers, False)
+            # Without the signature pyjnius picks the constructor for a reader context.
+            self._searcher = lucene("IndexSearcher")(reader, signature="(Lorg/apache/lucene/index/IndexReader;)V")
+            self._searcher.setSimilarity(lucene("BM25Similarity")(BM25_K1, BM25_B))
 
     def search(
         self, terms: Sequence[tuple[str, float]], k: int, scope: Scope, deadline: Deadline
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The best `k` chunks for weighted terms: ids (int64) and BM25 scores (float32), best first."""
+        """The best `k` chunks for weighted terms: ids (int64) and BM25 scores (float32), best first.
+
+        Raises:
+            DeadlineExceeded: the deadline passed, perhaps while other threads searched.
+            InvalidRequest: a glob of the scope needs too large an automaton.
+        """
         if not terms:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        top = self._searcher.search(_query(terms[:_MAX_QUERY_TERMS], scope), k)
-        deadline.check("lexical search")
-        stored = self._searcher.storedFields()
-        hits = [(int(stored.document(hit.doc).get("id")), hit.score) for hit in top.scoreDocs]
+        with java(deadline):
+            query = _query(terms[:_MAX_QUERY_TERMS], scope)
+            top = self._searcher.search(query, k)
+            deadline.check("lexical search")
+            stored = self._searcher.storedFields()
+            hits = [(int(stored.document(hit.doc).get("id")), hit.score) for hit in top.scoreDocs]
         ids = np.array([chunk_id for chunk_id, _ in hits], np.int64)
         return ids, np.array([score for _, score in hits], np.float32)
 
@@ -139,7 +154,8 @@ def _query(terms: Sequence[tuple[str, float]], scope: Scope) -> Any:
     outer = lucene("BooleanQueryBuilder")()
     outer.add(builder.build(), occur.MUST)
     if scope.paths:
-        outer.add(lucene("RegexpQuery")(term_class("path", scope.path_regex())), occur.FILTER)
+        paths = _paths(scope.paths)
+        outer.add(paths, occur.FILTER)
     if scope.languages:
         languages = lucene("BooleanQueryBuilder")()
         for language in scope.languages:
@@ -148,6 +164,20 @@ def _query(terms: Sequence[tuple[str, float]], scope: Scope) -> Any:
     for file_class in scope.excluded_classes:
         outer.add(term_query(term_class("file_class", file_class)), occur.MUST_NOT)
     return outer.build()
+
+
+def _paths(globs: Sequence[str]) -> Any:
+    """Any of the globs; one small automaton each, since the union of many is slow to determinise."""
+    paths = lucene("BooleanQueryBuilder")()
+    for glob in globs:
+        try:
+            query = lucene("RegexpQuery")(lucene("Term")("path", glob_to_regex(glob)))
+        except Exception as error:  # pyjnius raises JavaException, which cannot be imported before the JVM starts
+            if "TooComplexToDeterminize" not in str(error):
+                raise
+            raise InvalidRequest(f"the path glob '{glob}' is too complex for lexical search; use fewer '?'") from None
+        paths.add(query, lucene("Occur").SHOULD)
+    return paths.build()
 
 
 def _replace(writer: Any, term: Any, documents: Any) -> None:

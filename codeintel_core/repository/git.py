@@ -6,9 +6,11 @@ Revisions are resolved to a commit first (`resolve`), so nothing a caller types 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,9 @@ _CONFIG = (
 )  # fmt: skip
 _MODE_SYMLINK = "120000"
 _MODE_SUBMODULE = "160000"
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_MAX_PATH_CHARS = 4096
+_LATEST_S = 253_402_300_799  # the end of the year 9999, which is where datetime ends
 
 
 def environment() -> dict[str, str]:
@@ -41,7 +46,7 @@ def run_git(directory: Path, arguments: Sequence[str], *, timeout_s: float, stdi
     """Run git in `directory` and return its output.
 
     Raises:
-        GitFailed: it is not installed, exited with an error (first line of it in the message) or timed out.
+        GitFailed: it is not installed, exited with an error (its fatal line is in the message) or timed out.
     """
     try:
         done = subprocess.run(
@@ -55,7 +60,8 @@ def run_git(directory: Path, arguments: Sequence[str], *, timeout_s: float, stdi
         raise GitFailed(f"git {arguments[0]} took longer than {timeout_s:g} s (CODEINTEL_GIT_TIMEOUT_S)") from None
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
-        raise GitFailed(f"git {arguments[0]}: {lines[-1][:300]}")
+        why = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])  # hints may follow
+        raise GitFailed(f"git {arguments[0]}: {why[:300]}")
     return done.stdout
 
 
@@ -97,13 +103,16 @@ class GitRepository:
             out = self.git("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
         except GitFailed:
             raise InvalidRevision(f"revision '{revision}' does not name a commit; try a branch, tag or id") from None
-        return out.decode().strip()
+        commit = out.decode().strip()
+        if not _OBJECT_ID.fullmatch(commit):  # `^main` is answered with `^<id>`
+            raise InvalidRevision(f"revision '{revision}' does not name a commit; try a branch, tag or id")
+        return commit
 
     def commit(self, sha: str) -> Commit:
         """Facts of a resolved commit."""
         out = self.git("show", "-s", "--no-show-signature", "--format=%H%x00%ct%x00%s", "--end-of-options", sha)
         commit, seconds, subject = out.decode("utf-8", "replace").strip().split("\0", 2)
-        return Commit(commit, datetime.fromtimestamp(int(seconds), UTC), subject)
+        return Commit(commit, datetime.fromtimestamp(min(int(seconds), _LATEST_S), UTC), subject)
 
     def commits_between(self, old: str, new: str) -> int:
         """How many commits of `new` are not in `old` (both resolved)."""
@@ -116,12 +125,19 @@ class GitRepository:
 
     def blob_at(self, sha: str, path: str) -> bytes | None:
         """Content of `path` in the resolved commit, or None when it is not a file there."""
+        parts = path.split("/")
+        if len(path) > _MAX_PATH_CHARS or "\0" in path or any(part in ("", ".", "..") for part in parts):
+            return None
+        try:
+            wanted = path.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return None
         listed = self.git("--literal-pathspecs", "ls-tree", "-z", "--full-tree", "--end-of-options", sha, "--", path)
         if not listed:
             return None
         meta, name = listed.rstrip(b"\0").split(b"\t", 1)
         mode, kind, blob = meta.decode().split()
-        if kind != "blob" or mode == _MODE_SYMLINK or name != path.encode("utf-8", "surrogateescape"):
+        if kind != "blob" or mode == _MODE_SYMLINK or name != wanted:
             return None
         return self.git("cat-file", "blob", blob)
 
@@ -138,13 +154,14 @@ class GitRepository:
         stdin, stdout = process.stdin, process.stdout
         assert stdin is not None and stdout is not None
 
+        asked = answered = 0
+
         def feed() -> None:
-            try:
+            nonlocal asked
+            with suppress(BrokenPipeError, ValueError), stdin:  # a broken pipe: the reader stopped early
                 for oid in oids:
+                    asked += 1
                     stdin.write(oid.encode() + b"\n")
-                stdin.close()
-            except (BrokenPipeError, ValueError):
-                return  # the reader stopped early
 
         feeder = threading.Thread(target=feed, daemon=True, name="git-blobs")
         feeder.start()
@@ -157,7 +174,11 @@ class GitRepository:
                 data = stdout.read(size)
                 if len(data) != size or stdout.read(1) != b"\n":
                     raise GitFailed("git cat-file stopped in the middle of an object")
+                answered += 1
                 yield fields[0], data
+            feeder.join()
+            if answered != asked:
+                raise GitFailed(f"git cat-file ended after {answered} of {asked} objects")
         finally:
             process.kill()
             process.wait()

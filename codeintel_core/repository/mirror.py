@@ -24,6 +24,7 @@ from codeintel_core.repository.git import GitRepository, run_git
 
 _log = logging.getLogger("codeintel.mirror")
 _HEAD_REF = "refs/codeintel/head"
+_BRANCH = re.compile(r"[^\s\x00-\x1f\x7f:*?\[\\^~]{1,250}")
 _URL = re.compile(r"(https?|ssh|git|file)://|[\w.-]+@[\w.-]+:")
 
 
@@ -55,6 +56,8 @@ def add(home: Home, source: str, *, name: str = "", branch: str = "", timeout_s:
         InvalidRequest: the name is taken by another source.
         InvalidRevision: `branch` does not exist there.
     """
+    if branch and (not _BRANCH.fullmatch(branch) or ".." in branch):
+        raise InvalidRevision("a branch name has 1..250 characters, without blanks, '..' or any of : * ? [ \\ ^ ~")
     source = _resolve_source(source, timeout_s)
     entry = Registration(check_name(name or default_name(source)), source, branch)
     target = home.repository(entry.name)
@@ -63,6 +66,10 @@ def add(home: Home, source: str, *, name: str = "", branch: str = "", timeout_s:
         if known.source != entry.source:
             raise InvalidRequest(
                 f"'{entry.name}' is already registered for {redact(known.source)}; choose another with --name"
+            )
+        if branch and branch != known.branch:
+            raise InvalidRequest(
+                f"'{entry.name}' already follows {known.branch or 'HEAD'}; add branch '{branch}' under another --name"
             )
         refresh(home, entry.name, timeout_s=timeout_s)
         return known
@@ -132,23 +139,38 @@ def _resolve_source(source: str, timeout_s: float) -> str:
         raise SourceUnavailable(
             f"{source.split(':', maxsplit=1)[0]}: is not a supported scheme; use https, ssh, git or a path"
         )
-    path = Path(source).expanduser().absolute()
+    try:
+        path = Path(source).expanduser().absolute()
+        is_folder = path.is_dir()
+    except (OSError, RuntimeError) as error:  # RuntimeError: `~name` of nobody
+        raise SourceUnavailable(f"{source[:300]} cannot be read; check its permissions ({error})") from None
     if not path.exists():
         raise SourceUnavailable(f"{path} does not exist; give the path or URL of a git repository")
-    if not os.access(path, os.R_OK | os.X_OK):
+    if is_folder and not os.access(path, os.R_OK | os.X_OK):
         raise SourceUnavailable(f"{path} cannot be read; check its permissions")
     try:
-        where = ["rev-parse", "--path-format=absolute", "--is-bare-repository", "--git-common-dir"]
-        bare, git_dir = run_git(path, where, timeout_s=timeout_s).decode().split("\n")[:2]
-    except (GitFailed, NotADirectoryError) as error:
+        root = _root(path, timeout_s)
+    except GitFailed as error:
         if "dubious ownership" in str(error):
             raise SourceUnavailable(f"{path} belongs to another user; chown it or add a clone of it") from None
         raise SourceUnavailable(f"{path} is not a git repository; run `git init` and commit, or give another") from None
-    root = Path(git_dir) if bare == "true" else Path(run_git(path, ["rev-parse", "--show-toplevel"],
-                                                           timeout_s=timeout_s).decode().rstrip("\n"))  # fmt: skip
     if root.resolve() != path.resolve():
         raise SourceUnavailable(f"{path} is a folder inside the repository {root}; add that one")
     return str(root)
+
+
+def _root(path: Path, timeout_s: float) -> Path:
+    """The work tree, or the git folder of a bare repository, that `path` lies in; raises `GitFailed`."""
+
+    def ask(question: str) -> str:
+        answer = run_git(path, ["rev-parse", "--path-format=absolute", question], timeout_s=timeout_s)
+        return os.fsdecode(answer.removesuffix(b"\n"))
+
+    if ask("--is-bare-repository") == "true":
+        return Path(ask("--git-common-dir"))
+    if ask("--is-inside-git-dir") == "true":
+        return Path(ask("--git-common-dir")).parent
+    return Path(ask("--show-toplevel"))
 
 
 def default_name(source: str) -> str:
@@ -158,5 +180,5 @@ def default_name(source: str) -> str:
 
 
 def redact(text: str) -> str:
-    """`text` without credentials in URLs."""
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
+    """`text` without credentials in URLs; up to the last `@`, for passwords that hold `@` or `/` themselves."""
+    return re.sub(r"(\w+://)\S+@", r"\1***@", text)

@@ -95,7 +95,7 @@ class SearchEngine:
         self._settings = settings
         self._encoder = encoder
         self._pools = ChannelPools(settings.channel_workers)
-        self._searchers: LRUCache[tuple[str, ...], LexicalSearcher] = LRUCache(64)
+        self._searchers: LRUCache[tuple[LexicalIndex, ...], LexicalSearcher] = LRUCache(64)
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -176,12 +176,12 @@ class SearchEngine:
         return self._searcher(generations).search(weighted, k, scope, deadline)
 
     def _searcher(self, generations: Sequence[Generation]) -> LexicalSearcher:
-        key = tuple(generation.manifest.gen_id for generation in generations)
+        # By the opened indexes, not by generation ids: one that was closed and opened again has another reader.
+        indexes = tuple(g.lexical for g in generations if g.lexical is not None)
         with self._lock:
-            if key not in self._searchers:
-                indexes: list[LexicalIndex] = [g.lexical for g in generations if g.lexical is not None]
-                self._searchers[key] = LexicalSearcher(indexes)
-            return self._searchers[key]
+            if indexes not in self._searchers:
+                self._searchers[indexes] = LexicalSearcher(indexes)
+            return self._searchers[indexes]
 
     def _select(
         self,

@@ -9,7 +9,7 @@ from enum import StrEnum
 from codeintel_core.analysis import STOP_WORDS
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w.]*(::\w+|->\w+)*(\(\))?")
-_CODE_WORD = re.compile(r"\b(\w*[a-z0-9][A-Z]\w*|\w+_\w+|\w+\.\w+\.\w+|\w+\(\)|[A-Z]{2,}\w*[a-z]\w*)")
+_CODE_WORD = re.compile(r"\b(\w*[a-z0-9][A-Z]\w*|\w+_\w+|\w+\.\w+\.\w+|\w+\(\)|[A-Z]{2}\w*[a-z]\w*)")
 _PATH = re.compile(
     r"[\w.-]*/[\w./-]+|[\w-]+\.(py|js|ts|tsx|java|go|rs|c|cc|cpp|h|cs|rb|php|kt|scala|swift|sql|md|toml)"
 )

@@ -17,6 +17,7 @@ class Ledger:
     def __init__(self, folder: Path, run_id: str) -> None:
         self.path = folder / f"date={datetime.now(UTC):%Y-%m-%d}" / f"{run_id}.jsonl"
         self._file: BinaryIO | None = None
+        self._is_torn = False
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab", buffering=0)
@@ -25,10 +26,17 @@ class Ledger:
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line; one write call, so that lines of threads do not mix."""
-        if self._file is None:
+        file = self._file
+        if file is None:
             return
         try:
-            self._file.write(orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS, default=str) + b"\n")
+            data = orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS, default=str) + b"\n"
+            if self._is_torn:
+                data = b"\n" + data
+            if file.write(data) != len(data):
+                self._is_torn = True  # the disk is full; the next line must not continue this one
+                raise OSError("short write")
+            self._is_torn = False
         except (OSError, ValueError, TypeError):
             metrics.TELEMETRY_ERRORS.inc()
 

@@ -30,6 +30,8 @@ from codeintel_core.telemetry.providers import tracer
 _log = logging.getLogger("codeintel.steps")
 _current_run: ContextVar[Run | None] = ContextVar("codeintel_run", default=None)
 
+_CANCELLATIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+
 Value = str | int | float | bool | None
 
 
@@ -123,7 +125,7 @@ def _outcome(error: BaseException | None, skip_reason: str | None) -> tuple[Stat
         return (Status.COMPLETED, "") if skip_reason is None else (Status.SKIPPED, skip_reason)
     if isinstance(error, DeadlineExceeded | TimeoutError):
         return Status.TIMED_OUT, str(error)
-    if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt):
+    if isinstance(error, _CANCELLATIONS):
         return Status.CANCELLED, type(error).__name__
     return Status.FAILED, error.slug if isinstance(error, CodeIntelError) else type(error).__name__
 
@@ -202,7 +204,7 @@ def run(operation: str, ledger_folder: Path | None, *, run_id: str = "", session
         try:
             yield current
         except BaseException as error:
-            status = "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "error"
+            status = "cancelled" if isinstance(error, _CANCELLATIONS) else "error"
             raise
         finally:
             _current_run.reset(token)

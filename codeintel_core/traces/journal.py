@@ -26,6 +26,7 @@ class TraceJournal:
         self._lock = threading.Lock()
         self._day = ""
         self._file: BinaryIO | None = None
+        self._is_torn = False
 
     def write(self, trace: AnswerTrace) -> bool:
         """Append one row in one write call; False when it could not be stored."""
@@ -33,8 +34,12 @@ class TraceJournal:
             line = orjson.dumps(trace.as_row()) + b"\n"
             with self._lock:
                 file = self._file_of(f"{trace.at.astimezone(UTC):%Y-%m-%d}")
+                if self._is_torn:
+                    line = b"\n" + line
                 if file.write(line) != len(line):
+                    self._is_torn = True  # the disk is full; the next row must not continue this one
                     raise OSError("short write")
+                self._is_torn = False
         except (OSError, ValueError, TypeError):
             metrics.TRACES_DROPPED.inc()
             return False

@@ -59,8 +59,9 @@ class AnswerTrace:
         return self
 
     def as_row(self) -> dict[str, Any]:
-        """Plain values; `at` in ISO 8601, NaN confidence as None."""
+        """Plain values; `at` in ISO 8601, NaN confidence as None, valid Unicode."""
         row = asdict(self)
         row["at"] = self.at.isoformat()
+        row["query"] = self.query.encode("utf-8", "replace").decode()  # lone surrogates are not JSON
         row["confidence"] = None if self.confidence != self.confidence else self.confidence
         return row

@@ -236,7 +236,8 @@ namespace Acme.Core
 """,
         "module Acme.Core|class Acme.Core.Service|field Acme.Core.Service.Max|field Acme.Core.Service.Name"
         "|method Acme.Core.Service.Service|method Acme.Core.Service.Run|interface Acme.Core.IService"
-        "|method Acme.Core.IService.Run|struct Acme.Core.P|field Acme.Core.P.X|enum Acme.Core.Mode|class Acme.Core.Point",
+        "|method Acme.Core.IService.Run|struct Acme.Core.P|field Acme.Core.P.X|enum Acme.Core.Mode"
+        "|class Acme.Core.Point",
     ),
     "lib/user.rb": (
         """require 'json'
@@ -270,7 +271,7 @@ trait Logs { function log() {} }
 enum Suit { case Hearts; }
 function helper($x) { return $x; }
 """,
-        "constant LIMIT|class Repo|constant Repo.MAX|field Repo.$db|method Repo.find|interface Finder"
+        "constant LIMIT|class Repo|field Repo.MAX|field Repo.$db|method Repo.find|interface Finder"
         "|method Finder.find|trait Logs|method Logs.log|enum Suit|function helper",
     ),
     "src/App.kt": (
@@ -283,10 +284,16 @@ const val LIMIT = 3
 /** A user. */
 data class User(val name: String) {
     fun greet(): String = "hi $name"
-    companion object { fun make() = User("x") }
+    companion object {
+        fun make() = User("x")
+    }
 }
-interface Named { val label: String }
-object Registry { fun add(u: User) {} }
+interface Named {
+    val label: String
+}
+object Registry {
+    fun add(u: User) {}
+}
 fun String.shout(): String = uppercase()
 """,
         "constant LIMIT|class User|method User.greet|method User.make|interface Named|field Named.label"
@@ -303,7 +310,8 @@ case class User(name: String) extends Named {
 }
 object Registry { def add(u: User): Unit = () }
 """,
-        "trait Named|method Named.name|class User|field User.limit|method User.greet|class Registry|method Registry.add",
+        "trait Named|method Named.name|class User|field User.limit|method User.greet|class Registry"
+        "|method Registry.add",
     ),
     "Sources/App.swift": (
         """import Foundation

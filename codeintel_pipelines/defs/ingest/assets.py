@@ -1,0 +1,106 @@
+"""Ingest: the files of a commit, their chunks and symbols."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from codeintel_core import schemas
+from codeintel_core.chunking import CHUNKER_VERSION
+from codeintel_pipelines.build import plan as plans
+from codeintel_pipelines.build.ingest import ingest
+from codeintel_pipelines.partitions import repositories
+from codeintel_pipelines.resources import HomeResource
+from codeintel_pipelines.stages import bar_plot, column_schema, is_finished, materialize, partition_of, recorded
+
+
+class SourceFilesConfig(dg.Config):
+    """How to plan a build."""
+
+    force: bool = False
+    """Build everything anew even when nothing changed."""
+
+
+@dg.asset(
+    partitions_def=repositories,
+    group_name="ingest",
+    deps=["repository_head"],
+    kinds={"git"},
+    owners=["team:code-intelligence"],
+    description="Fetches the source and plans the build: the commit, and what changed since the served generation.",
+)
+def source_files(
+    context: dg.AssetExecutionContext, home: HomeResource, config: SourceFilesConfig
+) -> dg.MaterializeResult:
+    """Plan of one build."""
+    with recorded(context, home, "build.plan") as step:
+        build = plans.start(
+            home.home,
+            home.settings,
+            partition_of(context),
+            context.run.run_id,
+            is_finished(context),
+            force=config.force,
+        )
+        changes = build.changes
+        counts = {
+            "added": len(changes.added),
+            "changed": len(changes.changed),
+            "removed": len(changes.removed),
+            "unchanged": len(changes.unchanged),
+        }
+        step.set(**counts, up_to_date=build.plan.up_to_date)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(build.plan.commit),
+        metadata={
+            "commit": build.plan.commit,
+            "parent_generation": build.plan.parent or "none",
+            "up_to_date": build.plan.up_to_date,
+            "dagster/row_count": len(build.tree),
+            "changes": bar_plot(counts),
+            **counts,
+        },
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            name,
+            deps=["source_files"],
+            group_name="ingest",
+            kinds={"treesitter", "parquet"},
+            owners=["team:code-intelligence"],
+            code_version=str(CHUNKER_VERSION),
+            description=description,
+        )
+        for name, description in (
+            ("chunks", "Spans of whole definitions, cut along the syntax tree; every file is chunked or skipped."),
+            ("symbols", "Definitions, and references by name."),
+        )
+    ],
+    partitions_def=repositories,
+)
+def chunks_and_symbols(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[dg.MaterializeResult]:
+    """Both tables come from one parse of each file."""
+    found: dict[str, Any] = {}
+
+    def stage(build: plans.Build) -> dict[str, Any]:
+        result = ingest(build)
+        found["symbols"] = result.symbols
+        return {
+            "dagster/row_count": result.chunks,
+            "dagster/column_schema": column_schema(schemas.CHUNKS),
+            "files": result.files,
+            "reused_files": result.reused_files,
+            "coverage": result.coverage,
+            "languages": bar_plot(result.languages),
+            "size_bytes": (build.folder / "chunks.parquet").stat().st_size,
+        }
+
+    done = materialize(context, home, "build.chunks", stage)
+    yield done._replace(asset_key=dg.AssetKey("chunks"))
+    metadata: dict[str, Any] = {"dagster/column_schema": column_schema(schemas.SYMBOLS)}
+    if "symbols" in found:
+        metadata["dagster/row_count"] = found["symbols"]
+    yield dg.MaterializeResult(asset_key="symbols", metadata=metadata, data_version=done.data_version)

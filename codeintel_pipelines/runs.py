@@ -1,0 +1,143 @@
+"""Runs from the command line: the same Dagster jobs, in this process, on the instance that the UI shows."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from codeintel_core.errors import BuildFailed, CodeIntelError
+from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.manifest import Manifest
+from codeintel_core.generations.publish import current_id
+from codeintel_core.home import Home
+from codeintel_core.repository import mirror
+from codeintel_core.traces import journal
+from codeintel_pipelines.partitions import repositories
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@contextmanager
+def instance(home: Home) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance in the home folder, with this project's dagster.yaml."""
+    home.dagster.mkdir(parents=True, exist_ok=True)
+    shipped = Path(__file__).parent.parent / "dagster.yaml"
+    mine = home.dagster / "dagster.yaml"
+    if shipped.exists() and not mine.exists():
+        shutil.copyfile(shipped, mine)
+    with dg.DagsterInstance.from_config(str(home.dagster)) as opened:
+        yield opened
+
+
+def register_partition(home: Home, name: str) -> None:
+    """Make the repository a partition of the Dagster instance."""
+    with instance(home) as opened:
+        opened.add_dynamic_partitions(str(repositories.name), [name])
+
+
+def build(home: Home, name: str, *, force: bool = False) -> Manifest:
+    """Run the job `build_repository` for one repository and return the manifest it published.
+
+    Raises:
+        UnknownRepository: not registered.
+        BuildFailed: the run failed; the message says at which asset and why.
+        CodeIntelError: the expected error that stopped it.
+    """
+    mirror.registration(home, name)
+    config = {**_QUIET, "ops": {"source_files": {"config": {"force": force}}}}
+    _execute(home, "build_repository", config, partition=name)
+    repository = home.repository(name)
+    served = current_id(repository)
+    if served is None:
+        raise BuildFailed(f"the run ended but '{name}' has no generation")
+    return manifests.load(repository.generation(served))
+
+
+def refresh_analytics(home: Home) -> list[str]:
+    """Compact the days whose journals are newer than their table, then rewrite codeintel.duckdb; returns the days."""
+    stale = [day for day in journal.days(home.trace_journal) if _is_stale(home, day)]
+    for day in stale:
+        _execute(home, "compact_traces", _QUIET, partition=day)
+    _execute(home, "refresh_analytics", _QUIET)
+    return stale
+
+
+def _is_stale(home: Home, day: str) -> bool:
+    table = home.trace_daily / f"date={day}" / "traces.parquet"
+    newest = max((p.stat().st_mtime for p in (home.trace_journal / f"date={day}").glob("*.jsonl")), default=0.0)
+    return not table.exists() or newest >= table.stat().st_mtime
+
+
+def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None = None) -> None:
+    from codeintel_pipelines.definitions import defs
+    from codeintel_pipelines.resources import HomeResource
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    with instance(home) as opened:
+        if job == "build_repository" and partition:
+            opened.add_dynamic_partitions(str(repositories.name), [partition])
+        try:
+            result = defs.resolve_job_def(job).execute_in_process(
+                run_config=config,
+                partition_key=partition,
+                instance=opened,
+                resources={"home": HomeResource(root=str(home.root))},
+                raise_on_error=True,
+                tags={"codeintel/started": datetime.now(UTC).isoformat()},
+            )
+        except dg.DagsterError as error:
+            raise _reason(error) from error
+        if not result.success:
+            raise BuildFailed(f"{job} failed; see run {result.run_id} in the Dagster UI")
+
+
+def _reason(error: BaseException) -> CodeIntelError:
+    """The expected error inside a Dagster error, or one that names it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CodeIntelError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return BuildFailed(str(error).strip().splitlines()[0][:500])
+
+
+class ProgressBars(logging.Handler):
+    """Shows log records that carry `progress = (stage, done, total)` as progress bars."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, transient=True)
+        self._tasks: dict[str, TaskID] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Advance the bar of the record's stage."""
+        found = getattr(record, "progress", None)
+        if found is None:
+            return
+        stage, done, total = found
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the bars while the block runs."""
+        logger = logging.getLogger("codeintel")
+        before = logger.level
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self)
+        try:
+            with self._bars:
+                yield
+        finally:
+            logger.removeHandler(self)
+            logger.setLevel(before)

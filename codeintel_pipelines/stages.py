@@ -1,0 +1,80 @@
+"""How a plain stage becomes a materialisation: one step in the ledger, its facts as Dagster metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from codeintel_core import telemetry
+from codeintel_pipelines.build import plan as plans
+from codeintel_pipelines.build.plan import Build
+from codeintel_pipelines.resources import HomeResource
+
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+_BAR_WIDTH = 32
+
+
+def is_finished(context: Context) -> Callable[[str], bool]:
+    """Whether a Dagster run of this instance is over (or unknown to it)."""
+
+    def check(run_id: str) -> bool:
+        run = context.instance.get_run_by_id(run_id)
+        return run is None or run.is_finished
+
+    return check
+
+
+def staged_build(context: Context, home: HomeResource) -> Build:
+    """The build this run works on."""
+    return plans.resume(home.home, home.settings, partition_of(context), context.run.run_id, is_finished(context))
+
+
+def partition_of(context: Context) -> str:
+    """Name of the repository."""
+    return str(context.partition_key)
+
+
+@contextmanager
+def recorded(context: Context, home: HomeResource, kind: str) -> Iterator[telemetry.Step]:
+    """Record a block as a step of the Dagster run, in the same ledger that serving writes."""
+    with telemetry.run("build", home.home.ledger, run_id=context.run.run_id), telemetry.step(kind) as step:
+        step.set(repo=partition_of(context))
+        yield step
+
+
+def materialize(
+    context: dg.AssetExecutionContext, home: HomeResource, kind: str, stage: Callable[[Build], Mapping[str, Any]]
+) -> dg.MaterializeResult:
+    """Run a stage on the staged build; an up-to-date build keeps what the served generation has."""
+    build = staged_build(context, home)
+    if build.plan.up_to_date:
+        return dg.MaterializeResult(metadata={"kept_from_generation": build.plan.parent or ""})
+    with recorded(context, home, kind) as step:
+        metadata = dict(stage(build))
+        step.set(**{name: value for name, value in metadata.items() if isinstance(value, int | float | str)})
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(build.plan.commit))
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """Column schema of an Arrow table, with our documentation of each column."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(field.name, str(field.type), (field.metadata or {}).get(b"doc", b"").decode())
+            for field in schema
+        ]
+    )
+
+
+def bar_plot(counts: Mapping[str, int | float]) -> dg.MarkdownMetadataValue:
+    """A small horizontal bar plot."""
+    top = max(counts.values(), default=0) or 1
+    width = max((len(name or "(none)") for name in counts), default=0)
+    bars = [
+        f"{name or '(none)':<{width}}  {'█' * max(1, round(_BAR_WIDTH * value / top))} {value:g}"
+        for name, value in counts.items()
+    ]
+    return dg.MetadataValue.md("```\n" + "\n".join(bars) + "\n```")

@@ -1,0 +1,63 @@
+"""Citations: chosen from the hits, compared byte for byte with the pinned blob, dropped and counted otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from codeintel_core.errors import GitFailed
+from codeintel_core.generations.generation import Generation
+from codeintel_core.retrieval.engine import Hit
+from codeintel_core.telemetry import metrics
+from codeintel_serving.models import Citation
+
+_SHARE_OF_BEST = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Hits that may be cited, in order, and how many were dropped."""
+
+    hits: list[Hit]
+    dropped: int
+
+
+def choose(hits: Sequence[Hit], most: int) -> list[Hit]:
+    """The hits worth citing: the best, and those that score at least half as much."""
+    return [hit for hit in hits[:most] if hit.score >= _SHARE_OF_BEST * hits[0].score]
+
+
+def verify(hits: Sequence[Hit], generations: Mapping[str, Generation]) -> Verified:
+    """Keep the hits whose text equals the bytes of the blob in the commit pinned by their generation (by id)."""
+    kept = [hit for hit in hits if _is_exact(hit, generations[hit.gen_id])]
+    dropped = len(hits) - len(kept)
+    metrics.CITATIONS.labels("verified").inc(len(kept))
+    metrics.CITATIONS.labels("dropped").inc(dropped)
+    return Verified(kept, dropped)
+
+
+def _is_exact(hit: Hit, generation: Generation) -> bool:
+    try:
+        return generation.matches_source(hit.chunk)
+    except (GitFailed, UnicodeEncodeError):
+        return False
+
+
+def citation(number: int, hit: Hit, generation: Generation) -> Citation:
+    """The citation `[number]` of a verified hit."""
+    chunk, manifest = hit.chunk, generation.manifest
+    return Citation(
+        id=number,
+        repo=chunk.repo,
+        path=chunk.path,
+        start_line=chunk.start_line,
+        end_line=chunk.end_line,
+        symbol=chunk.symbol,
+        commit=manifest.commit,
+        blob=chunk.blob,
+        chunk_id=str(chunk.chunk_id),
+        generation=manifest.gen_id,
+        dagster_run_id=manifest.dagster_run_id,
+        verified=True,
+        snippet=chunk.text,
+    )

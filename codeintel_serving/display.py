@@ -1,0 +1,27 @@
+"""Indexed text and error texts are untrusted where people or models read them: what is shown is made plain here."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SERVER_PATH = re.compile(r"(?<![\w/:.])/(?:[^\s/:;,'\"()]+/)+([^\s/:;,'\"()]*)")
+_INERT = str.maketrans("[]<>`", "()‹›'")  # noqa: RUF001 (look-alikes are the point)
+_CONTROL = {"Cc", "Cf", "Co", "Cs"}  # C0/C1 controls, zero-width and bidi marks, private use, surrogates
+
+
+def printable(text: str) -> str:
+    """`text` without control, zero-width and bidirectional characters; tabs and line feeds stay."""
+    return "".join(c for c in text if c in "\t\n" or unicodedata.category(c) not in _CONTROL)
+
+
+def inline(text: str, limit: int = 200) -> str:
+    """`text` as one quotable line: plain, blanks collapsed, no character that could open a citation, link or tag."""
+    line = " ".join(printable(text).split())
+    line = line.translate(_INERT)
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def without_server_paths(text: str) -> str:
+    """`text` with absolute paths of this machine cut down to their last part."""
+    return _SERVER_PATH.sub(r"…/\1", text)

@@ -1,0 +1,111 @@
+"""Every search and answer runs inside `recorded`: one run, one ledger file, and one AnswerTrace row however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from codeintel_core.errors import CodeIntelError
+from codeintel_core.generations.generation import Generation
+from codeintel_core.home import Home
+from codeintel_core.retrieval.channels import DENSE, LEXICAL
+from codeintel_core.retrieval.engine import ChannelRank, Hit, SearchResult
+from codeintel_core.telemetry import Run, Status, run, step
+from codeintel_core.traces.journal import TraceJournal
+from codeintel_core.traces.record import AnswerTrace
+
+_ABSENT = ChannelRank(0, 0.0)  # ranks start at 1
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the face, and the ids the face was given or minted."""
+
+    surface: str  # rest, mcp or cli
+    run_id: str = ""
+    session_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked, as the trace row keeps it."""
+
+    operation: str
+    query: str
+    scope: str
+    mode: str
+    retrieval_budget_ms: int
+    total_budget_ms: int
+
+
+@contextmanager
+def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) -> Iterator[tuple[Run, AnswerTrace]]:
+    """Open the run; at the end write the trace row with status ok, empty (set by the caller), error or cancelled."""
+    with run(asked.operation, home.ledger, run_id=caller.run_id, session_id=caller.session_id) as current:
+        trace = AnswerTrace(
+            run_id=current.run_id,
+            session_id=current.session_id,
+            otel_trace_id=current.trace_id,
+            operation=asked.operation,
+            surface=caller.surface,
+            at=current.started_at,
+            query=asked.query,
+            scope=asked.scope,
+            mode=asked.mode,
+            retrieval_budget_ms=asked.retrieval_budget_ms,
+            total_budget_ms=asked.total_budget_ms,
+        )
+        try:
+            yield current, trace
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            trace.status = "cancelled"
+            raise
+        except Exception as error:
+            trace.status = "error"
+            trace.error = error.slug if isinstance(error, CodeIntelError) else CodeIntelError.slug
+            raise
+        finally:
+            trace.finish(current)
+            with step("trace.write") as writing:
+                if not journal.write(trace):
+                    writing.end(Status.FAILED, "the trace journal cannot be written")
+
+
+def note_generations(trace: AnswerTrace, generations: Sequence[Generation]) -> None:
+    """Say which generations were searched."""
+    trace.generations = [
+        {
+            "repo": g.manifest.repo,
+            "gen_id": g.manifest.gen_id,
+            "commit": g.manifest.commit,
+            "dagster_run_id": g.manifest.dagster_run_id,
+        }
+        for g in generations
+    ]
+
+
+def note_hits(trace: AnswerTrace, found: SearchResult, cited: frozenset[int] = frozenset()) -> None:
+    """Keep the hits with their ranks per channel (0 = the channel did not find it), and which were cited."""
+    trace.query_kind = found.profile.kind.value
+    trace.candidates = [_candidate(hit, hit.chunk.chunk_id in cited) for hit in found.hits]
+
+
+def _candidate(hit: Hit, is_cited: bool) -> dict[str, object]:
+    dense, lexical = hit.channels.get(DENSE, _ABSENT), hit.channels.get(LEXICAL, _ABSENT)
+    return {
+        "chunk_id": hit.chunk.chunk_id,
+        "repo": hit.chunk.repo,
+        "path": hit.chunk.path,
+        "start_line": hit.chunk.start_line,
+        "end_line": hit.chunk.end_line,
+        "rank": hit.rank,
+        "score": hit.score,
+        "fused": hit.fused,
+        "dense_rank": dense.rank,
+        "dense_score": dense.score,
+        "lexical_rank": lexical.rank,
+        "lexical_score": lexical.score,
+        "cited": is_cited,
+    }

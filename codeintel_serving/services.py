@@ -1,0 +1,220 @@
+"""`Services` wires everything once; REST, SSE, MCP and the CLI are thin faces over its functions."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self, TypeVar
+
+from codeintel_core.deadline import Deadline
+from codeintel_core.embedding.contract import Encoder
+from codeintel_core.errors import CodeIntelError
+from codeintel_core.generations.reader import Library
+from codeintel_core.home import Home
+from codeintel_core.indexes.lexical import LexicalSearcher
+from codeintel_core.retrieval.engine import Hit, SearchEngine
+from codeintel_core.scope import Scope
+from codeintel_core.settings import Settings
+from codeintel_core.telemetry import current_run, metrics, step
+from codeintel_core.traces.journal import TraceJournal
+from codeintel_serving import files, freshness
+from codeintel_serving.display import without_server_paths
+from codeintel_serving.encoder import LazyEncoder, local_encoder
+from codeintel_serving.freshness import Freshness
+from codeintel_serving.models import (
+    ChannelScore,
+    ReadRequest,
+    ReadResponse,
+    RepositoryStatus,
+    SearchHit,
+    SearchRequest,
+    SearchResponse,
+    StatusResponse,
+)
+from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
+
+_log = logging.getLogger("codeintel.serving")
+_WORKERS = 16
+_T = TypeVar("_T")
+
+
+class Services:
+    """Everything that serves one home; close it, or use it as a context manager.
+
+    Attributes:
+        settings, home, library, engine, encoder, journal, freshness: the parts, wired.
+    """
+
+    def __init__(self, settings: Settings, *, encoder: Callable[[], Encoder] | None = None) -> None:
+        """`encoder` loads the query encoder on first use; the embedded model by default."""
+        self.settings = settings
+        self.home = Home(settings.home)
+        self.library = Library(self.home, verify=settings.verify_digests)
+        self.encoder = LazyEncoder(encoder or (lambda: local_encoder(settings)))
+        self.engine = SearchEngine(settings, self.encoder)
+        self.journal = TraceJournal(self.home.trace_journal)
+        self.freshness = Freshness(self.library)
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
+        self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Warm up, then watch for new generations in the background until `close`."""
+        self.warm()
+        self._watcher = threading.Thread(target=self._watch, name="generation-watcher", daemon=True)
+        self._watcher.start()
+
+    def warm(self, repos: Sequence[str] = ()) -> None:
+        """Open generations, load the encoder, start the JVM and run each index once; problems are left to requests."""
+        try:
+            self._observe(
+                self.library.refresh() if not repos else [r for r in repos if self.library.reader(r).refresh()]
+            )
+            with self.library.pin(repos) as generations:
+                for generation in generations:
+                    if generation.lexical is not None:
+                        searcher = LexicalSearcher([generation.lexical])
+                        searcher.search([("warm", 1.0)], 1, Scope(), Deadline.after(60))
+                vector = self.encoder().encode_query("warm up")
+                for generation in generations:
+                    generation.catalog.hydrate(generation.dense.search(vector, 1)[0].tolist(), Scope())
+        except CodeIntelError as error:
+            _log.warning("not everything is warm: %s", error)
+
+    def close(self) -> None:
+        """Stop watching and release everything."""
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join(timeout=10)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.engine.close()
+        self.library.close()
+        self.journal.close()
+
+    def submit(self, work: Callable[[], _T]) -> Future[_T]:
+        """Run `work` in a thread that records its steps in the caller's run."""
+        return self._pool.submit(contextvars.copy_context().run, work)
+
+    def search(self, request: SearchRequest, caller: Caller) -> SearchResponse:
+        """Ranked spans; blocks for at most the retrieval budget.
+
+        Raises:
+            CodeIntelError: with the reason, after the trace row was written.
+        """
+        asked = Asked(
+            "search",
+            request.query,
+            request.scope.model_dump_json(),
+            request.mode.value,
+            self.settings.retrieval_budget_ms,
+            self.settings.retrieval_budget_ms,
+        )
+        with recorded(asked, caller, self.home, self.journal) as (current, trace), ExitStack() as pins:
+            with step("scope.resolve"):
+                scope = request.scope.as_scope()
+                generations = pins.enter_context(self.library.pin(scope.repos))
+            note_generations(trace, generations)
+            found = self.engine.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
+            note_hits(trace, found)
+            index = self.freshness.entries(generations)
+            searched = freshness.coverage(generations, found.degraded)
+            trace.limits = freshness.warnings(index, searched)
+            trace.status = "ok" if found.hits else "empty"
+            return SearchResponse(
+                results=[search_hit(hit) for hit in found.hits],
+                index=index,
+                coverage=searched,
+                run_id=current.run_id,
+                trace_id=current.trace_id,
+                warnings=trace.limits,
+            )
+
+    def read(self, request: ReadRequest) -> ReadResponse:
+        """Lines of a file of the pinned commit; raises `UnknownRepository`, `UnknownFile` or `InvalidRequest`."""
+        with step("files.read"), self.library.pin([request.repo]) as generations:
+            text = files.read(generations[0], request)
+        run = current_run()
+        return ReadResponse(**text.model_dump(), run_id=run.run_id if run else "", trace_id=run.trace_id if run else "")
+
+    def status(self, repos: Sequence[str] = ()) -> StatusResponse:
+        """State of the repositories (all when `repos` is empty); raises `UnknownRepository`."""
+        for name in repos:
+            self.library.reader(name)
+        run = current_run()
+        return StatusResponse(
+            repositories=[self._repository_status(name) for name in repos or self.home.repository_names()],
+            run_id=run.run_id if run else "",
+            trace_id=run.trace_id if run else "",
+        )
+
+    def _repository_status(self, name: str) -> RepositoryStatus:
+        try:
+            generation = self.library.reader(name).acquire()
+        except CodeIntelError as error:
+            return RepositoryStatus(
+                repo=name,
+                index=None,
+                files=0,
+                chunks=0,
+                coverage={},
+                secondary_ratio=0.0,
+                problem=without_server_paths(str(error)),
+            )
+        try:
+            manifest = generation.manifest
+            return RepositoryStatus(
+                repo=name,
+                index=self.freshness.entry(generation),
+                files=manifest.counts.files,
+                chunks=manifest.counts.chunks,
+                coverage=manifest.coverage,
+                secondary_ratio=round(manifest.counts.compaction_ratio, 4),
+                problem=self.freshness.problem(generation),
+            )
+        finally:
+            generation.release()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(self.settings.watch_interval_s):
+            try:
+                self._observe(self.library.refresh())
+            except Exception:  # the watcher must outlive whatever it meets: a half-registered repository, a full disk
+                _log.exception("looking for new generations failed")
+
+    def _observe(self, swapped: Sequence[str]) -> None:
+        for name in swapped:
+            with self.library.pin([name]) as (generation,):
+                _log.info("serving generation %s", generation.manifest.gen_id)
+                metrics.GENERATION_INFO.labels(name).set(generation.manifest.created_at.timestamp())
+
+
+def search_hit(hit: Hit) -> SearchHit:
+    """The model of a hit."""
+    chunk = hit.chunk
+    return SearchHit(
+        id=f"{chunk.repo}:{chunk.path}:{chunk.start_line}-{chunk.end_line}",
+        repo=chunk.repo,
+        path=chunk.path,
+        start_line=chunk.start_line,
+        end_line=chunk.end_line,
+        symbol=chunk.symbol,
+        kind=chunk.kind,
+        language=chunk.language,
+        score=round(hit.score, 6),
+        rank=hit.rank,
+        channels={name: ChannelScore(rank=at.rank, score=at.score) for name, at in hit.channels.items()},
+        snippet=chunk.text,
+    )

@@ -1,0 +1,85 @@
+"""Fixtures for all tests: real git repositories, made in the test's own folder under a clean git environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from codeintel_core.settings import get_settings
+
+_CLEAN = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.org",
+    "GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z",
+    "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z",
+}
+
+
+class Repo:
+    """A git repository with a work tree (or a bare one) that a test can change and commit."""
+
+    def __init__(self, path: Path, *, bare: bool = False) -> None:
+        self.path = path
+        path.mkdir(parents=True)
+        self.git("init", "--quiet", "--initial-branch=main", *(["--bare"] if bare else []))
+
+    def git(self, *arguments: str, stdin: bytes = b"") -> str:
+        """Output of a git command here, without the last newline; fails the test when git fails."""
+        done = subprocess.run(["git", *arguments], cwd=self.path, input=stdin, capture_output=True, check=False)
+        assert done.returncode == 0, f"git {' '.join(arguments)}: {done.stderr.decode()}"
+        return done.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+    def write(self, files: Mapping[str, str | bytes | None]) -> None:
+        """Write files of the work tree; None deletes one."""
+        for name, content in files.items():
+            path = self.path / name
+            if content is None:
+                path.unlink()
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def commit(self, files: Mapping[str, str | bytes | None] | None = None, message: str = "change") -> str:
+        """Write files, commit everything, return the commit id."""
+        self.write(files or {})
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", f"--message={message}")
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the developer's git configuration nor their CODEINTEL_* settings reach a test."""
+    for name in os.environ:
+        if name.startswith(("GIT_", "CODEINTEL_")):
+            monkeypatch.delenv(name)
+    for name, value in _CLEAN.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+
+
+GitRepo = Callable[..., Repo]
+
+
+@pytest.fixture
+def git_repo(tmp_path: Path) -> GitRepo:
+    """Factory of repositories: `git_repo({"a.py": "x = 1\\n"}, name="demo")` has one commit with that file.
+
+    Without files there is no commit; `bare=True` makes a bare repository.
+    """
+
+    def make(files: Mapping[str, str | bytes | None] | None = None, *, name: str = "demo", bare: bool = False) -> Repo:
+        repo = Repo(tmp_path / "sources" / name, bare=bare)
+        if files is not None:
+            repo.commit(files)
+        return repo
+
+    return make

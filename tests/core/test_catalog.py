@@ -1,0 +1,96 @@
+"""The catalog: hits become chunks inside the scope only, scopes become exactly the ids inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from codeintel_core import catalog
+from codeintel_core.errors import GenerationCorrupt
+from codeintel_core.scope import Scope
+from tests.core import specimen
+
+_SCOPES = {
+    "everything": (Scope(), 7),
+    "repository only": (Scope(repos=("demo",)), 7),
+    "path": (Scope(paths=("src/*.py",)), 4),
+    "language": (Scope(languages=("go",)), 1),
+    "two languages": (Scope(languages=("go", "python")), 7),
+    "no tests": (Scope(include_tests=False), 6),
+    "no tests, nothing vendored": (Scope(include_tests=False, include_generated=False), 5),
+    "path and language": (Scope(paths=("src/",), languages=("python",)), 4),
+    "nothing": (Scope(paths=("nowhere/",)), 0),
+    "text that would be SQL": (Scope(paths=("a' OR '1'='1",), languages=("x'); DROP TABLE chunks; --",)), 0),
+}
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[catalog.Catalog]:
+    chunks, files, symbols = specimen.tables("demo", specimen.FILES)
+    catalog.build(tmp_path / "catalog.duckdb", chunks=chunks, files=files, symbols=symbols)
+    opened = catalog.Catalog(tmp_path / "catalog.duckdb")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("name", _SCOPES)
+def test_a_scope_holds_for_ids_and_for_hydration(opened: catalog.Catalog, name: str) -> None:
+    scope, count = _SCOPES[name]
+    everything = {row["chunk_id"]: row for row in specimen.chunk_rows("demo", specimen.FILES)}
+    hydrated = opened.hydrate(list(everything), scope)
+    assert len(hydrated) == count
+    allowed = opened.allowed_ids(scope)
+    assert (set(everything) if allowed is None else set(allowed.tolist())) == set(hydrated)
+    for chunk_id, row in hydrated.items():
+        assert {name: everything[chunk_id][name] for name in row.__slots__} == {
+            name: getattr(row, name) for name in row.__slots__
+        }
+
+
+def test_unknown_ids_are_left_out(opened: catalog.Catalog) -> None:
+    assert opened.hydrate([], Scope()) == {}
+    assert opened.hydrate([1, 2**63 - 1], Scope()) == {}
+
+
+@pytest.mark.parametrize("path", ["", "nope", "../src/ledger.py", "a\0b", "\ud800", "'"])
+def test_a_file_that_is_not_there(opened: catalog.Catalog, path: str) -> None:
+    assert opened.file(path) is None
+
+
+def test_a_file(opened: catalog.Catalog) -> None:
+    found = opened.file("src/ledger.py")
+    assert found is not None
+    assert (found.language, found.file_class, found.chunks) == ("python", "source", 4)
+
+
+def test_the_same_chunk_twice_is_refused(tmp_path: Path) -> None:
+    chunks, files, symbols = specimen.tables("demo", specimen.FILES)
+    with pytest.raises(duckdb.ConstraintException):
+        catalog.build(
+            tmp_path / "catalog.duckdb", chunks=pa.concat_tables([chunks, chunks.slice(0, 1)]), files=files,
+            symbols=symbols,
+        )  # fmt: skip
+
+
+def test_sample_definitions_are_unique_names_of_source_files(opened: catalog.Catalog) -> None:
+    names = [row.name for row in opened.sample_definitions(10)]
+    assert sorted(names) == ["Ledger", "append", "drainQueue", "rotate_ledger", "torn_lines"]
+    assert [row.name for row in opened.sample_definitions(2)] == names[:2]
+
+
+def test_a_file_that_is_no_catalog_is_named(tmp_path: Path) -> None:
+    (tmp_path / "catalog.duckdb").write_bytes(b"junk" * 5000)
+    with pytest.raises(GenerationCorrupt, match=r"catalog\.duckdb"):
+        catalog.Catalog(tmp_path / "catalog.duckdb")
+
+
+def test_rows_are_plain_and_frozen(opened: catalog.Catalog) -> None:
+    row = next(iter(opened.hydrate([specimen.chunk_rows("demo", specimen.FILES)[0]["chunk_id"]], Scope()).values()))
+    assert replace(row, text="x").text == "x"
+    with pytest.raises(AttributeError):
+        row.text = "x"  # type: ignore[misc]

@@ -1,0 +1,87 @@
+"""Real parts for the serving tests: an encoder, a built repository, services over it, and an HTTP server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from workshop import FILES, Workshop, new_repository, settings_for
+
+from codeintel_core.embedding.local import LocalEncoder
+from codeintel_core.home import Home
+from codeintel_core.repository import mirror
+from codeintel_serving.access import listen
+from codeintel_serving.api.app import create_app
+from codeintel_serving.services import Services
+
+DEADLINE_S = 30.0
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> LocalEncoder:
+    """The real embedded model, exported once for all tests."""
+    return LocalEncoder(tmp_path_factory.mktemp("models"), "int8", threads=1)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real git repository."""
+    return new_repository(tmp_path_factory.mktemp("sources") / "shop", FILES)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder, source: Path) -> Workshop:
+    """A home in which `shop` is registered and built once."""
+    built = Workshop(Home(tmp_path_factory.mktemp("home")), encoder)
+    mirror.add(built.home, str(source), name="shop")
+    built.build("shop")
+    return built
+
+
+@pytest.fixture(scope="module")
+def services(workshop: Workshop) -> Iterator[Services]:
+    """Services over the workshop's home, warmed, watching for new generations."""
+    with Services(settings_for(workshop.home), encoder=lambda: workshop.encoder) as wired:
+        wired.start()
+        yield wired
+
+
+@contextmanager
+def running(services: Services) -> Iterator[str]:
+    """A real uvicorn server on a free port; yields its base URL."""
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        until(lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(DEADLINE_S)
+
+
+def until(is_true: Callable[[], object]) -> None:
+    """Poll until it holds; fails after a deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def base_url(services: Services) -> Iterator[str]:
+    """A running server over `services`."""
+    with running(services) as url:
+        yield url
+
+
+@pytest.fixture
+def http(base_url: str) -> Iterator[httpx.Client]:
+    """A client of the running server."""
+    with httpx.Client(base_url=base_url, timeout=60) as client:
+        yield client

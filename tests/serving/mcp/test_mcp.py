@@ -1,0 +1,150 @@
+"""The MCP face through the real client, over HTTP and over stdio: same tools, same envelope, clean stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StdioTransport
+from workshop import Workshop
+
+pytestmark = pytest.mark.e2e
+
+QUESTION = "how is a generation published atomically?"
+STDIO = ["-c", "from codeintel_serving.cli import app; app()", "mcp"]
+Connect = Callable[[], AbstractAsyncContextManager[Client[Any]]]
+
+
+def environment(workshop: Workshop) -> dict[str, str]:
+    budgets = {"CODEINTEL_RETRIEVAL_BUDGET_MS": "20000", "CODEINTEL_ANSWER_BUDGET_MS": "60000"}
+    return {**os.environ, "CODEINTEL_HOME": str(workshop.home.root), "PYTHONPATH": os.getcwd(), **budgets}
+
+
+@pytest.fixture(params=["http", "stdio"])
+def connect(request: pytest.FixtureRequest, workshop: Workshop) -> Connect:
+    """Opens a client over one of the transports."""
+
+    @asynccontextmanager
+    async def client() -> AsyncIterator[Client[Any]]:
+        if request.param == "http":
+            target: Any = request.getfixturevalue("base_url") + "/mcp"
+        else:
+            target = StdioTransport(sys.executable, STDIO, env=environment(workshop), keep_alive=False)
+        async with Client(target, timeout=60) as connected:
+            yield connected
+
+    return client
+
+
+def test_every_tool_works(connect: Connect) -> None:
+    async def scenario() -> None:
+        async with connect() as client:
+            tools = {tool.name: tool for tool in await client.list_tools()}
+            assert tools.keys() == {"search", "answer", "read", "status"}
+            for tool in tools.values():
+                assert tool.annotations is not None
+                assert tool.annotations.read_only_hint is True
+                assert tool.output_schema
+                assert "Do not" in (tool.description or "")
+
+            found = await client.call_tool("search", {"query": QUESTION, "limit": 2, "scope": {"repos": ["shop"]}})
+            best = found.structured_content["results"][0]
+            assert best["symbol"] == "publish_generation"
+            assert found.content[0].text.startswith(best["id"])
+            assert found.meta["run_id"] == found.structured_content["run_id"]
+
+            read = await client.call_tool("read", {"targets": [best["id"]]})
+            assert read.structured_content["files"][0]["text"] == best["snippet"]
+
+            answered = await client.call_tool("answer", {"question": QUESTION, "max_citations": 1})
+            assert [c["id"] for c in answered.structured_content["citations"]] == [1]
+
+            state = await client.call_tool("status", {})
+            assert state.structured_content["repositories"][0]["repo"] == "shop"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "code", "said"),
+    [
+        ("search", {"query": "x", "scope": {"repos": ["nope"]}}, "unknown-repository", "registered: shop"),
+        (
+            "search",
+            {"query": "x", "limit": 1000},
+            "invalid-request",
+            "limit: Input should be less than or equal to 200",
+        ),
+        ("search", {"query": "x", "limit": "5"}, "invalid-request", "limit: Input should be a valid integer"),
+        ("search", {"query": "x", "k": 5}, "invalid-request", "k"),
+        ("search", {}, "invalid-request", "query"),
+        ("search", {"query": "x", "mode": "psychic"}, "invalid-request", "'hybrid', 'lexical' or 'semantic'"),
+        ("answer", {"question": "  "}, "invalid-request", "empty"),
+        ("read", {"targets": ["shop:../secret"]}, "unknown-file", "no readable text file"),
+        ("read", {"targets": ["shop"]}, "invalid-request", "repo:path"),
+        ("read", {"targets": []}, "invalid-request", "at least 1 item"),
+        ("status", {"repos": ["nope"]}, "unknown-repository", "registered: shop"),
+    ],
+)
+def test_bad_arguments_get_a_corrective_problem(
+    base_url: str, tool: str, arguments: dict[str, Any], code: str, said: str
+) -> None:
+    async def scenario() -> None:
+        async with Client(base_url + "/mcp", timeout=60) as client:
+            result = await client.call_tool(tool, arguments, raise_on_error=False)
+            assert result.is_error
+            problem = result.structured_content
+            assert problem["code"] == code
+            assert said in problem["detail"]
+            assert problem["detail"] in result.content[0].text
+            assert problem["run_id"] == result.meta["run_id"]
+            assert "Traceback" not in json.dumps(problem)
+
+    asyncio.run(scenario())
+
+
+def test_a_foreign_host_or_origin_is_refused(http: httpx.Client) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    for header in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
+        accept = {"Accept": "application/json, text/event-stream"}
+        assert http.post("/mcp", json=body, headers=accept | header).status_code in (403, 421)
+
+
+def test_stdio_writes_nothing_but_the_protocol_to_stdout(workshop: Workshop) -> None:
+    initialize = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "0"},
+        },
+    }
+    call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call"}
+    call["params"] = {"name": "search", "arguments": {"query": QUESTION}}
+    messages = [initialize, {"jsonrpc": "2.0", "method": "notifications/initialized"}, call]
+    with subprocess.Popen(
+        [sys.executable, *STDIO],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(workshop), text=True,
+    ) as server:  # fmt: skip
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write("".join(json.dumps(message) + "\n" for message in messages))
+        server.stdin.flush()
+        answers = []
+        while not any(answer.get("id") == 2 for answer in answers):
+            answers.append(json.loads(server.stdout.readline()))
+        server.stdin.close()
+        rest = server.stdout.read()
+    assert all(answer["jsonrpc"] == "2.0" for answer in answers)
+    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in rest.splitlines())
