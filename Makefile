@@ -19,8 +19,8 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml requirements/no-deps.txt requirements/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { echo "CodeIntel needs Python 3.11: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c requirements/constraints.txt -e '.[$(FAISS),dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements/no-deps.txt
+	$(BIN)/pip install -qq --disable-pip-version-check --no-compile -c requirements/constraints.txt -e '.[$(FAISS),dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps -r requirements/no-deps.txt
 	@touch $@
 
 demo: setup

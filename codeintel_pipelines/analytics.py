@@ -11,7 +11,7 @@ from codeintel_core.home import Home
 VIEWS = {
     "answers": """
         SELECT * EXCLUDE (stages, candidates, latency_ms), latency_ms['total'] AS total_ms,
-               list_transform(generations, g -> g.gen_id) AS gen_ids
+               [g.gen_id FOR g IN generations] AS gen_ids
         FROM traces""",
     "stages": """
         SELECT trace_id, run_id, at, operation, stage.name AS stage, stage.status AS status, stage.reason AS reason,

@@ -93,7 +93,7 @@ def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None
                 raise_on_error=True,
                 tags={"codeintel/started": datetime.now(UTC).isoformat()},
             )
-        except dg.DagsterError as error:
+        except Exception as error:  # whatever an asset raised: the user gets one line, the run has the rest
             raise _reason(error) from error
         if not result.success:
             raise BuildFailed(f"{job} failed; see run {result.run_id} in the Dagster UI")
@@ -106,7 +106,8 @@ def _reason(error: BaseException) -> CodeIntelError:
         if isinstance(cause, CodeIntelError):
             return cause
         cause = cause.__cause__ or cause.__context__
-    return BuildFailed(str(error).strip().splitlines()[0][:500])
+    message = (str(error).strip().splitlines() or [""])[0][:500]
+    return BuildFailed(f"{type(error).__name__}: {message} (see the run in the Dagster UI: make dagster)")
 
 
 class ProgressBars(logging.Handler):

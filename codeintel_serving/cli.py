@@ -104,15 +104,11 @@ def doctor(
 
 def _services() -> Services:
     """Services over the configured home; raises `NotIndexed` when there is none."""
-    import logging
-    import sys
-
     from codeintel_core.errors import NotIndexed
     from codeintel_core.settings import get_settings
     from codeintel_serving.services import Services
 
     settings = get_settings()
-    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     if not settings.home.is_dir():
         raise NotIndexed(f"there is no home at {settings.home}; run `codeintel add PATH_OR_URL` or set CODEINTEL_HOME")
     return Services(settings)

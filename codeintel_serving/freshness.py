@@ -15,15 +15,14 @@ from codeintel_core.repository.git import GitRepository
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import Coverage, IndexEntry
 
-_TTL_S = 5.0  # two git processes per generation and lookup: not for every request
-
 
 class Freshness:
     """Index entries of pinned generations."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, ttl_s: float) -> None:
+        """`ttl_s`: how long a count of commits is kept; it costs two git processes, too much for every request."""
         self._library = library
-        self._behind: TTLCache[str, int | None] = TTLCache(1_000, _TTL_S)
+        self._behind: TTLCache[str, int | None] = TTLCache(1_000, ttl_s)
         self._lock = threading.Lock()
 
     def entry(self, generation: Generation) -> IndexEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ def serve(services: Services, host: str, port: int) -> None:
         config = uvicorn.Config(create_app(services), log_config=None, access_log=False, server_header=False)
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"serving on http://{shown}:{port} (MCP at /mcp, metrics at /metrics); Ctrl-C stops", err=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again after its shutdown
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 

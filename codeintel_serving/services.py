@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.errors import CodeIntelError
+from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.reader import Library
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
@@ -58,7 +59,7 @@ class Services:
         self.encoder = LazyEncoder(encoder or (lambda: local_encoder(settings)))
         self.engine = SearchEngine(settings, self.encoder)
         self.journal = TraceJournal(self.home.trace_journal)
-        self.freshness = Freshness(self.library)
+        self.freshness = Freshness(self.library, settings.watch_interval_s)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -78,21 +79,12 @@ class Services:
         self._watcher.start()
 
     def warm(self, repos: Sequence[str] = ()) -> None:
-        """Open generations, load the encoder, start the JVM and run each index once; problems are left to requests."""
-        try:
-            self._observe(
-                self.library.refresh() if not repos else [r for r in repos if self.library.reader(r).refresh()]
-            )
-            with self.library.pin(repos) as generations:
-                for generation in generations:
-                    if generation.lexical is not None:
-                        searcher = LexicalSearcher([generation.lexical])
-                        searcher.search([("warm", 1.0)], 1, Scope(), Deadline.after(60))
-                vector = self.encoder().encode_query("warm up")
-                for generation in generations:
-                    generation.catalog.hydrate(generation.dense.search(vector, 1)[0].tolist(), Scope())
-        except CodeIntelError as error:
-            _log.warning("not everything is warm: %s", error)
+        """Load the encoder, open generations, start the JVM and run each index once; problems are left to requests."""
+        for part in (self._warm_encoder, lambda: self._refresh(repos)):
+            try:
+                part()
+            except CodeIntelError as error:
+                _log.warning("not everything is warm: %s", error)
 
     def close(self) -> None:
         """Stop watching and release everything."""
@@ -187,18 +179,31 @@ class Services:
         finally:
             generation.release()
 
+    def _warm_encoder(self) -> None:
+        self.encoder().encode_query("warm up")
+
     def _watch(self) -> None:
         while not self._stopping.wait(self.settings.watch_interval_s):
             try:
-                self._observe(self.library.refresh())
+                self._refresh()
             except Exception:  # the watcher must outlive whatever it meets: a half-registered repository, a full disk
                 _log.exception("looking for new generations failed")
 
-    def _observe(self, swapped: Sequence[str]) -> None:
-        for name in swapped:
-            with self.library.pin([name]) as (generation,):
-                _log.info("serving generation %s", generation.manifest.gen_id)
-                metrics.GENERATION_INFO.labels(name).set(generation.manifest.created_at.timestamp())
+    def _refresh(self, repos: Sequence[str] = ()) -> None:
+        """Swap in new generations, and run each of their indexes once."""
+        for name in repos or self.home.repository_names():
+            if self.library.reader(name).refresh():
+                with self.library.pin([name]) as (generation,):
+                    _log.info("serving generation %s", generation.manifest.gen_id)
+                    metrics.GENERATION_INFO.labels(name).set(generation.manifest.created_at.timestamp())
+                    self._warm_generation(generation)
+
+    def _warm_generation(self, generation: Generation) -> None:
+        if generation.lexical is not None:
+            LexicalSearcher([generation.lexical]).search([("warm", 1.0)], 1, Scope(), Deadline.after(60))
+        if self.encoder.loaded is not None:
+            vector = self.encoder.loaded.encode_query("warm up")
+            generation.catalog.hydrate(generation.dense.search(vector, 1)[0].tolist(), Scope())
 
 
 def search_hit(hit: Hit) -> SearchHit:

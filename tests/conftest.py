@@ -11,6 +11,23 @@ import pytest
 
 from codeintel_core.settings import get_settings
 
+# CI sets this: a test that is skipped there although it could have run is a failure.
+FORBID_SKIPS = bool(os.environ.get("CODEINTEL_FORBID_SKIPS"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why each test was skipped, whatever the options."""
+    for report in terminalreporter.stats.get("skipped", []):
+        terminalreporter.write_line(f"skipped: {report.nodeid}: {report.longrepr[2]}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail the session for skips where they are forbidden."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if FORBID_SKIPS and exitstatus == 0 and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 _CLEAN = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,

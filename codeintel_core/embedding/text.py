@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-TEXT_VERSION = 1
+TEXT_VERSION = 2
 """Raised by every change of `embedded_text`; part of the embedding contract."""
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")

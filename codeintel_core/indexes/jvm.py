@@ -82,7 +82,7 @@ def lucene(name: str) -> Any:
             try:
                 _start()
             except Exception as error:
-                _state["failed"] = f"the JVM did not start: {error}"
+                _state["failed"] = f"the JVM did not start: {first_line(error)}"
                 raise LexicalUnavailable(_state["failed"]) from error
             _state["started"] = "yes"
         if name not in _classes:
@@ -90,6 +90,11 @@ def lucene(name: str) -> Any:
 
             _classes[name] = autoclass(_NAMES[name])
         return _classes[name]
+
+
+def first_line(error: Exception) -> str:
+    """What a Java error says, without its stack."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
 def java_home() -> Path:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import InvalidRequest, LexicalUnavailable
-from codeintel_core.indexes.jvm import java, lucene
+from codeintel_core.indexes.jvm import first_line, java, lucene
 from codeintel_core.scope import Scope, glob_to_regex
 
 BM25_K1 = 1.2
@@ -95,7 +95,7 @@ class LexicalIndex:
         except LexicalUnavailable:
             raise
         except Exception as error:  # pyjnius raises JavaException, which cannot be imported before the JVM starts
-            raise LexicalUnavailable(f"the Lucene index cannot be opened: {error}") from error
+            raise LexicalUnavailable(f"the Lucene index cannot be opened: {first_line(error)}") from error
 
     @property
     def count(self) -> int:

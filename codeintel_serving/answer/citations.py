@@ -9,6 +9,7 @@ from codeintel_core.errors import GitFailed
 from codeintel_core.generations.generation import Generation
 from codeintel_core.retrieval.engine import Hit
 from codeintel_core.telemetry import metrics
+from codeintel_serving.answer.confidence import relevance
 from codeintel_serving.models import Citation
 
 _SHARE_OF_BEST = 0.5
@@ -22,9 +23,11 @@ class Verified:
     dropped: int
 
 
-def choose(hits: Sequence[Hit], most: int) -> list[Hit]:
-    """The hits worth citing: the best, and those that score at least half as much."""
-    return [hit for hit in hits[:most] if hit.score >= _SHARE_OF_BEST * hits[0].score]
+def choose(question: str, hits: Sequence[Hit], most: int) -> list[Hit]:
+    """The hits worth citing: those that score, and match the question, at least half as well as the best."""
+    fits = {hit.rank: relevance(question, hit) for hit in hits}
+    score, fit = _SHARE_OF_BEST * hits[0].score, _SHARE_OF_BEST * max(fits.values())
+    return [hit for hit in hits if hit.score >= score and fits[hit.rank] >= fit][:most]
 
 
 def verify(hits: Sequence[Hit], generations: Mapping[str, Generation]) -> Verified:

@@ -149,7 +149,7 @@ class _Pipeline:
             if confidence.is_weak(question, found.hits):
                 current.skip("no hit matches well enough to be cited")
                 return Verified([], 0)
-            chosen = citations.choose(found.hits, self._request.max_citations)
+            chosen = citations.choose(question, found.hits, self._request.max_citations)
             verified = await self._in_thread(lambda: citations.verify(chosen, generations))
             current.set(verified=len(verified.hits), dropped=verified.dropped)
         for number, hit in enumerate(verified.hits, 1):
@@ -173,8 +173,6 @@ class _Pipeline:
         limits = [f"{name} channel {reason}" for name, reason in searched.degraded.items()]
         if verified.dropped:
             limits.append(f"{verified.dropped} citations were dropped: their text differs from the pinned source")
-        if len(found.hits) == self._request.limit and found.candidates > self._request.limit:
-            limits.append(f"only the best {self._request.limit} of {found.candidates} candidates were considered")
         trust = confidence.assess(
             self._request.question,
             found.hits,

@@ -20,6 +20,8 @@ from codeintel_serving.answer import orchestrator
 from codeintel_serving.mcp import targets as target_texts
 from codeintel_serving.mcp import text
 from codeintel_serving.models import (
+    MAX_CITATIONS,
+    MAX_TIME_BUDGET_MS,
     AnswerRequest,
     AnswerResponse,
     Problem,
@@ -61,8 +63,10 @@ class _Problems(Middleware):
                 result = await call_next(context)
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, FastMCPError) else error
-                refused = isinstance(cause, ValidationError)
-                result = _failed(invalid_arguments(cause.errors()) if refused else problem_of(cause or error))
+                if isinstance(cause, ValidationError):
+                    result = _failed(invalid_arguments(cause.errors()))
+                else:
+                    result = _failed(problem_of(cause or error))
             result.meta = {**(result.meta or {}), "run_id": current.run_id, "trace_id": current.trace_id}
             return result
 
@@ -80,7 +84,7 @@ def create_mcp(services: Services) -> FastMCP:
         scope: Annotated[
             ScopeModel | None, Field(description="What may be searched; everything when left out.")
         ] = None,
-        limit: Annotated[int, Field(strict=True, description=f"Most results, 1..{MAX_LIMIT}.")] = 10,
+        limit: Annotated[int, Field(strict=True, ge=1, le=MAX_LIMIT, description="Most results.")] = 10,
         mode: Annotated[Mode, Field(description="Which channels answer.")] = Mode.HYBRID,
     ) -> ToolResult:
         """Find spans of code by name, path, error text or meaning.
@@ -97,10 +101,16 @@ def create_mcp(services: Services) -> FastMCP:
         scope: Annotated[
             ScopeModel | None, Field(description="What may be searched; everything when left out.")
         ] = None,
-        top_k: Annotated[int, Field(strict=True, description=f"Most spans to consider, 1..{MAX_LIMIT}.")] = 10,
-        max_citations: Annotated[int, Field(strict=True, description="Most citations, 1..20.")] = 5,
+        top_k: Annotated[int, Field(strict=True, ge=1, le=MAX_LIMIT, description="Most spans to consider.")] = 10,
+        max_citations: Annotated[int, Field(strict=True, ge=1, le=MAX_CITATIONS, description="Most citations.")] = 5,
         time_budget_ms: Annotated[
-            int | None, Field(description="Total time in ms; the server's own when left out.")
+            int | None,
+            Field(
+                strict=True,
+                ge=1,
+                le=MAX_TIME_BUDGET_MS,
+                description="Total time in ms; the server's own when left out.",
+            ),
         ] = None,
     ) -> ToolResult:
         """Answer a question about the indexed code with verified citations; extractive, nothing is generated.

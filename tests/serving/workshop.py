@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,8 +104,11 @@ class Workshop:
     home: Home
     encoder: LocalEncoder
 
-    def build(self, name: str) -> Manifest:
-        """Fetch, chunk, embed, index and publish the head of a registered repository."""
+    def build(self, name: str, tamper: Callable[[Path], None] = lambda _: None) -> Manifest:
+        """Fetch, chunk, embed, index and publish the head of a registered repository.
+
+        `tamper` may damage the staging folder after its digests were taken.
+        """
         repository, sha = self.home.repository(name), mirror.refresh(self.home, name)
         git, counter = GitRepository(repository.mirror), WordPieceCounter()
         tree = {entry.blob: entry for entry in git.tree(sha)}
@@ -170,6 +174,7 @@ class Workshop:
             reuse={},
             files=manifests.digests(staging),
         )
+        tamper(staging)
         publish(repository, staging, manifest)
         return manifest
 

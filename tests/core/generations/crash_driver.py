@@ -61,6 +61,7 @@ def _arm(point: int) -> None:
 
         return run
 
+    os.fsync = lambda _: None  # SIGKILL loses nothing that was written: only the order of the calls matters here
     for name in _CALLS:
         setattr(os, name, wrapped(getattr(os, name)))
 

@@ -195,7 +195,7 @@ def test_many_requests_during_swaps_see_whole_generations(home: Home, source: Re
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for turn in range(10):
+    for turn in range(6):
         point_at(home.repository("demo"), folders[turn % 2].name)
         reader.refresh()
     stop.set()

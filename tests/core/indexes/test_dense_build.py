@@ -46,10 +46,10 @@ def test_many_vectors_get_an_approximate_index_that_reaches_its_recall(tmp_path:
 
 
 def test_an_approximate_index_below_its_recall_is_replaced_by_an_exact_one(tmp_path: Path) -> None:
-    choice = dense_build.build_primary(_unit(1500), np.arange(1500), tmp_path, flat_max=1000, min_recall=1.1)
+    choice = dense_build.build_primary(_unit(1001), np.arange(1001), tmp_path, flat_max=1000, min_recall=1.1)
     assert (choice.kind, choice.operating, choice.recall_at_10) == ("Flat", Operating(), 1.0)
     assert choice.curve
-    assert len(Shard.open(tmp_path, PRIMARY).ids) == 1500
+    assert len(Shard.open(tmp_path, PRIMARY).ids) == 1001
 
 
 def test_the_primary_of_a_parent_is_linked_and_not_copied(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from codeintel_core.indexes.lexical import LexicalDocument, LexicalIndex, Lexica
 from codeintel_core.scope import Scope
 
 _FAR = Deadline.after(3600)
+_EVERYTHING = Scope()
 _folders = itertools.count()
 
 
@@ -32,7 +33,7 @@ def _document(
 def _search(
     indexes: list[LexicalIndex],
     terms: str,
-    scope: Scope = Scope(),
+    scope: Scope = _EVERYTHING,
     k: int = 50,
 ) -> dict[int, float]:
     ids, scores = LexicalSearcher(indexes).search([(term, 1.0) for term in terms.split()], k, scope, _FAR)
@@ -88,7 +89,9 @@ def index(tmp_path: Path) -> LexicalIndex:
 
 
 def test_rare_and_repeated_terms_score_higher(index: LexicalIndex) -> None:
-    assert next(iter(_search([index], "ledger"))) == 1
+    scores = _search([index], "ledger append")
+    assert next(iter(scores)) == 1
+    assert scores[3] > scores[2]  # the shorter document
     assert next(iter(_search([index], "ledger read"))) == 2
 
 
@@ -157,10 +160,10 @@ def test_an_empty_index(tmp_path: Path) -> None:
 
 
 def test_what_is_no_index_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(LexicalUnavailable, match="cannot be opened"):
+    with pytest.raises(LexicalUnavailable, match=r"cannot be opened: .{1,300}$"):
         LexicalIndex(tmp_path)
     (tmp_path / "segments_1").write_bytes(b"junk")
-    with pytest.raises(LexicalUnavailable, match="cannot be opened"):
+    with pytest.raises(LexicalUnavailable, match=r"cannot be opened: .{1,300}$"):
         LexicalIndex(tmp_path)
 
 

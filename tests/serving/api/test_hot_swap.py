@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import running, until
+from running import running, until
 from workshop import FILES, Workshop, commit, new_repository, settings_for
 
 from codeintel_core.embedding.local import LocalEncoder
@@ -20,6 +20,12 @@ pytestmark = pytest.mark.e2e
 NEW = {
     "store/rollback.py": 'def roll_back(target):\n    """Roll back to an older generation."""\n    point_at(target)\n'
 }
+
+
+def flip_one_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
 
 
 def test_the_life_of_a_server(tmp_path: Path, encoder: LocalEncoder) -> None:
@@ -58,13 +64,7 @@ def test_the_life_of_a_server(tmp_path: Path, encoder: LocalEncoder) -> None:
 
         # One flipped bit in the third: refused by name, the second serves, degraded.
         commit(source, {"store/extra.py": "EXTRA = 1\n"})
-        services.close_watcher()
-        third = workshop.build("shop")
-        damaged = workshop.home.repository("shop").generation(third.gen_id) / "dense" / "primary.faiss"
-        data = bytearray(damaged.read_bytes())
-        data[len(data) // 2] ^= 1
-        damaged.write_bytes(data)
-        services.start()
+        third = workshop.build("shop", tamper=lambda staging: flip_one_bit(staging / "dense" / "primary.faiss"))
         until(lambda: http.get("/readyz").json()["state"] == "degraded")
         reason = http.get("/readyz").json()["checks"]["generations"]["reason"]
         assert third.gen_id in reason
@@ -74,9 +74,8 @@ def test_the_life_of_a_server(tmp_path: Path, encoder: LocalEncoder) -> None:
         found = http.post("/search", json={"query": "roll_back"}).json()
         assert found["index"][0]["status"] == "degraded"
         assert found["warnings"]
-        (state,) = http.get("/status").json()["repositories"]
-        assert third.gen_id in state["problem"]
-        assert state["index"]["commits_behind"] == 1
+        until(lambda: http.get("/status").json()["repositories"][0]["index"]["commits_behind"] == 1)
+        assert third.gen_id in http.get("/status").json()["repositories"][0]["problem"]
 
         # Rolling back to what serves ends the degradation.
         point_at(workshop.home.repository("shop"), second.gen_id)

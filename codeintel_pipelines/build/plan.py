@@ -1,0 +1,208 @@
+"""Planning a build: which commit, from which parent, and what changed between them.
+
+The change set is a set difference of (path, blob) between the commit's tree and the published generation, so a
+first build, a force push and a branch switch are no special cases.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from codeintel_core import __version__
+from codeintel_core.analysis import ANALYSIS_VERSION
+from codeintel_core.chunking import CHUNKER_VERSION
+from codeintel_core.embedding.contract import EmbeddingContract
+from codeintel_core.embedding.local import local_contract
+from codeintel_core.embedding.text import TEXT_VERSION
+from codeintel_core.errors import BuildFailed, GenerationCorrupt
+from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.manifest import Manifest, Versions
+from codeintel_core.generations.publish import current_id
+from codeintel_core.home import Home, RepositoryHome
+from codeintel_core.repository import mirror
+from codeintel_core.repository.git import GitRepository, TreeEntry
+from codeintel_core.settings import Settings
+from codeintel_pipelines.build import lease
+
+_log = logging.getLogger("codeintel.build")
+VERSIONS = Versions(code=__version__, chunker=CHUNKER_VERSION, analysis=ANALYSIS_VERSION, text=TEXT_VERSION)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one run builds."""
+
+    repo: str
+    commit: str
+    branch: str
+    parent: str | None  # CURRENT when the build was planned
+    reuse: bool  # whether the parent's artefacts may be taken over
+    up_to_date: bool  # whether the parent already is what would be built
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """Differences of (path, blob) between the parent and the commit."""
+
+    added: frozenset[str]
+    changed: frozenset[str]
+    removed: frozenset[str]
+    unchanged: frozenset[str]
+
+
+class Build:
+    """A planned build: its staging folder, its commit and its parent. Stages read and write through this."""
+
+    def __init__(self, home: Home, settings: Settings, plan: Plan) -> None:
+        self.home = home
+        self.settings = settings
+        self.plan = plan
+        self.repository: RepositoryHome = home.repository(plan.repo)
+        self.git = GitRepository(self.repository.mirror, settings.git_timeout_s)
+
+    @property
+    def folder(self) -> Path:
+        """Staging folder of this commit, or the parent's folder when the build is up to date."""
+        if self.plan.up_to_date and self.plan.parent:
+            return self.repository.generation(self.plan.parent)
+        return self.repository.staging / self.plan.commit
+
+    @property
+    def contract(self) -> EmbeddingContract:
+        """Embedding contract of the settings."""
+        return local_contract(self.settings.embedding_precision)
+
+    @property
+    def parent_folder(self) -> Path | None:
+        """Folder of the parent whose artefacts may be reused, or None."""
+        if not self.plan.reuse or self.plan.parent is None:
+            return None
+        return self.repository.generation(self.plan.parent)
+
+    @cached_property
+    def parent_manifest(self) -> Manifest | None:
+        """Manifest of the reusable parent."""
+        return manifests.load(self.parent_folder) if self.parent_folder else None
+
+    @cached_property
+    def tree(self) -> list[TreeEntry]:
+        """Files of the commit."""
+        return self.git.tree(self.plan.commit)
+
+    @cached_property
+    def changes(self) -> ChangeSet:
+        """What changed since the reusable parent (everything is added when there is none)."""
+        now = {entry.path: entry.blob for entry in self.tree}
+        before: dict[str, str] = {}
+        if self.parent_folder:
+            files = pq.read_table(self.parent_folder / "files.parquet", columns=["path", "blob"])
+            before = dict(zip(files["path"].to_pylist(), files["blob"].to_pylist(), strict=True))
+        return ChangeSet(
+            added=frozenset(now.keys() - before.keys()),
+            changed=frozenset(p for p in now.keys() & before.keys() if now[p] != before[p]),
+            removed=frozenset(before.keys() - now.keys()),
+            unchanged=frozenset(p for p in now.keys() & before.keys() if now[p] == before[p]),
+        )
+
+    def keep_facts(self, stage: str, facts: dict[str, Any]) -> None:
+        """Keep what a stage reports and only the manifest will hold."""
+        path = self.repository.staging / f"{stage}.facts.json"
+        path.write_text(json.dumps(facts))
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """What a stage kept; raises `BuildFailed` when it did not run."""
+        try:
+            found: dict[str, Any] = json.loads((self.repository.staging / f"{stage}.facts.json").read_text())
+        except FileNotFoundError:
+            raise BuildFailed(f"stage '{stage}' of '{self.plan.repo}' has not run; materialise it first") from None
+        return found
+
+    def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A table of this build."""
+        return pq.read_table(self.folder / name, columns=columns)
+
+    def read_parent(self, name: str, columns: list[str] | None = None) -> pa.Table | None:
+        """The same table of the reusable parent, or None."""
+        return pq.read_table(self.parent_folder / name, columns=columns) if self.parent_folder else None
+
+
+def start(
+    home: Home, settings: Settings, repo: str, run_id: str, is_finished: Callable[[str], bool], *, force: bool = False
+) -> Build:
+    """Take the lease, fetch the source and plan a build of its head; what an earlier run left behind is removed.
+
+    Raises:
+        UnknownRepository, BuildInProgress, SourceUnavailable: it cannot be built now.
+    """
+    repository = home.repository(repo)
+    entry = mirror.registration(home, repo)
+    lease.acquire(repository, run_id, is_finished)
+    commit = mirror.refresh(home, repo, timeout_s=settings.git_timeout_s)
+    parent = current_id(repository)
+    reusable = _reusable(repository, parent, local_contract(settings.embedding_precision)) if parent else None
+    plan = Plan(
+        repo=repo,
+        commit=commit,
+        branch=entry.branch,
+        parent=parent,
+        reuse=reusable is not None and not force,
+        up_to_date=reusable is not None and reusable.commit == commit and not force,
+        created_at=datetime.now(UTC).isoformat(),
+    )
+    shutil.rmtree(repository.staging, ignore_errors=True)
+    (repository.staging / commit).mkdir(parents=True)
+    _plan_file(repository).write_text(json.dumps(asdict(plan), indent=1))
+    return Build(home, settings, plan)
+
+
+def resume(home: Home, settings: Settings, repo: str, run_id: str, is_finished: Callable[[str], bool]) -> Build:
+    """The build that was started in this run, or that an earlier run left and this one takes over.
+
+    Raises:
+        BuildFailed: nothing is staged.
+        BuildInProgress: another run works on it.
+    """
+    repository = home.repository(repo)
+    lease.acquire(repository, run_id, is_finished)
+    try:
+        plan = Plan(**json.loads(_plan_file(repository).read_text()))
+    except FileNotFoundError:
+        raise BuildFailed(f"no build of '{repo}' is staged; materialise source_files first") from None
+    return Build(home, settings, plan)
+
+
+def finish(build: Build, run_id: str) -> None:
+    """Remove what is left of the staging area and give the lease back."""
+    shutil.rmtree(build.repository.staging, ignore_errors=True)
+    lease.release(build.repository, run_id)
+
+
+def _plan_file(repository: RepositoryHome) -> Path:
+    return repository.staging / "plan.json"
+
+
+def _reusable(repository: RepositoryHome, parent: str, contract: EmbeddingContract) -> Manifest | None:
+    """The parent's manifest if its artefacts are intact and of the same versions and contract."""
+    folder = repository.generation(parent)
+    try:
+        manifest = manifests.load(folder)
+        manifests.verify(folder, manifest)
+    except GenerationCorrupt as error:
+        _log.warning("%s; building everything anew", error)
+        return None
+    if manifest.contract != contract or manifest.versions != VERSIONS:
+        _log.info("versions or embedding contract changed since %s; building everything anew", parent)
+        return None
+    return manifest

@@ -1,0 +1,63 @@
+"""From trace journals to DuckDB: every row once, torn lines survived, views that unnest, readers never blocked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import duckdb
+import pytest
+
+from codeintel_core.home import Home
+from codeintel_core.telemetry import Status, StepRecord
+from codeintel_core.telemetry.steps import Run
+from codeintel_core.traces.journal import TraceJournal
+from codeintel_core.traces.record import AnswerTrace
+from codeintel_pipelines import runs
+
+pytestmark = pytest.mark.e2e
+
+
+def _trace(query: str, at: datetime) -> AnswerTrace:
+    trace = AnswerTrace(
+        run_id=f"run-{query}", session_id="", otel_trace_id="0" * 32, operation="search", surface="cli", at=at,
+        query=query, scope="{}", mode="hybrid", retrieval_budget_ms=400, total_budget_ms=2000,
+    )  # fmt: skip
+    trace.candidates = [
+        {"chunk_id": 7, "repo": "r", "path": "a.py", "start_line": 1, "end_line": 2, "rank": 1, "score": 0.5,
+         "fused": 0.4, "dense_rank": 1, "dense_score": 0.9, "lexical_rank": None, "lexical_score": None, "cited": True}
+    ]  # fmt: skip
+    run = Run("search", trace.run_id, "", trace.otel_trace_id, None)
+    run.steps = [StepRecord("retrieve.dense", Status.TIMED_OUT, "late", 0.5, 400.0, {})]
+    return trace.finish(run)
+
+
+def test_journals_become_views(home: Home) -> None:
+    today = datetime.now(UTC)
+    for worker in range(2):
+        journal = TraceJournal(home.trace_journal)
+        for number in range(5):
+            assert journal.write(_trace(f"q{worker}{number}", today))
+        journal.close()
+    some = next(home.trace_journal.rglob("*.jsonl"))
+    some.write_bytes(some.read_bytes() + some.read_bytes().split(b"\n")[0] + b'\n{"trace_id": "torn')
+    assert runs.refresh_analytics(home) == [f"{today:%Y-%m-%d}"]
+    with duckdb.connect(str(home.analytics), read_only=True) as db:
+        count = db.execute("SELECT count(*), count(DISTINCT trace_id) FROM answers").fetchone()
+        assert count == (10, 10)
+        stages = db.execute("SELECT DISTINCT stage, status, reason, ms FROM stages").fetchall()
+        assert stages == [("retrieve.dense", "timed_out", "late", 400.0)]
+        assert db.execute("SELECT DISTINCT path, rank, dense_rank, cited FROM candidates").fetchall() == [
+            ("a.py", 1, 1, True)
+        ]
+        stopped = db.execute("SELECT DISTINCT stopped_because FROM answers").fetchall()
+        assert stopped == [("retrieve.dense timed_out: late",)]
+        # The database is replaced, not rewritten: this reader goes on while the next refresh runs.
+        runs.refresh_analytics(home)
+        assert db.execute("SELECT count(*) FROM answers").fetchone() == (10,)
+
+
+def test_without_any_trace_the_views_are_empty(home: Home) -> None:
+    assert runs.refresh_analytics(home) == []
+    with duckdb.connect(str(home.analytics), read_only=True) as db:
+        for view in ("answers", "stages", "candidates"):
+            assert db.execute(f"SELECT count(*) FROM {view}").fetchone() == (0,)

@@ -1,0 +1,146 @@
+"""The commands print what scripts and people rely on; importing them costs next to nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from running import until
+from typer.testing import CliRunner, Result
+from workshop import Workshop
+
+from codeintel_core.errors import CodeIntelError, InvalidRequest, NotIndexed, UnknownRepository
+from codeintel_core.settings import get_settings
+from codeintel_serving.access import listen
+from codeintel_serving.cli import app
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """The configured home: the workshop's for e2e tests, an absent one otherwise."""
+    is_e2e = request.node.get_closest_marker("e2e") is not None
+    place = request.getfixturevalue("workshop").home.root if is_e2e else tmp_path / "absent"
+    monkeypatch.setenv("CODEINTEL_HOME", str(place))
+    monkeypatch.setenv("CODEINTEL_RETRIEVAL_BUDGET_MS", "20000")
+    monkeypatch.setenv("CODEINTEL_ANSWER_BUDGET_MS", "60000")
+    get_settings.cache_clear()
+    yield place
+    get_settings.cache_clear()
+
+
+def invoke(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def failure(*arguments: str) -> Exception:
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, CodeIntelError), result.output
+    assert "\n" not in str(result.exception)
+    return result.exception
+
+
+def test_importing_the_commands_imports_nothing_heavy() -> None:
+    code = "import sys, codeintel_serving.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"numpy", "duckdb", "pydantic", "fastapi", "fastmcp", "uvicorn", "pyarrow", "opentelemetry", "dagster"}
+    assert not heavy & set(loaded)
+
+
+def test_serving_knows_neither_pipelines_nor_dagster() -> None:
+    code = "import sys, codeintel_serving.api.app, codeintel_serving.commands; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"dagster", "codeintel_pipelines", "torch", "faiss", "jnius"} & set(loaded)
+
+
+def test_a_missing_home_names_the_fix(home: Path) -> None:
+    for command in (["search", "x"], ["answer", "x"], ["status"], ["serve"]):
+        error = failure(*command)
+        assert isinstance(error, NotIndexed)
+        assert "codeintel add" in str(error)
+    assert not home.exists()
+
+
+def test_doctor_names_fixes_and_creates_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = json.loads(invoke("doctor", "--json").stdout)
+    assert [f["name"] for f in report][:2] == ["python", "git"]
+    assert invoke("doctor", "--quiet").stdout == ""
+    monkeypatch.setenv("PATH", "")
+    failed = CliRunner().invoke(app, ["doctor", "--quiet"])
+    assert failed.exit_code == 1
+    assert failed.stdout.startswith("FAIL  git")
+    assert "install git" in failed.stdout
+    assert not home.exists()
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("home")
+class TestWithAnIndex:
+    def test_search_lines_start_with_the_place(self) -> None:
+        lines = invoke("search", "--repo", "shop", "--limit", "2", "publish_generation").stdout.splitlines()
+        assert lines[0].startswith("store/publish.py:6-10  publish_generation  ")
+        assert len(lines) == 2
+
+    def test_search_filters(self) -> None:
+        by_path = invoke("search", "--path", "web/**", "publish").stdout
+        assert by_path.startswith("web/cart.js:")
+        assert invoke("search", "--language", "javascript", "publish").stdout == by_path
+
+    def test_search_json_and_verbose(self) -> None:
+        result = invoke("search", "--json", "--verbose", "--mode", "lexical", "publish_generation")
+        assert json.loads(result.stdout)["results"][0]["symbol"] == "publish_generation"
+        assert "retrieve.lexical" in result.stderr
+
+    def test_answer_prints_verified_citations(self) -> None:
+        lines = invoke("answer", "--repo", "shop", "how is a generation published?").stdout.splitlines()
+        assert any(line.startswith("[1] store/publish.py:6-10 publish_generation (verified, ") for line in lines)
+
+    def test_status(self, workshop: Workshop) -> None:
+        text = invoke("status").stdout
+        assert text.startswith("shop\n")
+        for label in ("generation", "commit", "built", "commits behind", "chunks", "secondary ratio"):
+            assert label in text
+        assert "binary 1" in text
+        found: dict[str, Any] = json.loads(invoke("status", "--json").stdout)
+        assert found["repositories"][0]["files"] == 5
+
+    def test_bad_input_is_one_line(self) -> None:
+        assert isinstance(failure("search", "--repo", "nope", "x"), UnknownRepository)
+        assert isinstance(failure("status", "--repo", "nope"), UnknownRepository)
+        assert isinstance(failure("answer", ""), InvalidRequest)
+        assert isinstance(failure("answer", "x" * 100_000), InvalidRequest)
+        assert isinstance(failure("search", "--mode", "psychic", "x"), InvalidRequest)
+        assert isinstance(failure("serve", "--host", "0.0.0.0"), InvalidRequest)
+        with listen("127.0.0.1", 0) as taken:
+            assert "--port" in str(failure("serve", "--port", str(taken.getsockname()[1])))
+
+    @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+    def test_serve_runs_until_stopped_and_logs_to_stderr(self, stop: signal.Signals) -> None:
+        with listen("127.0.0.1", 0) as probe:
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-c", "from codeintel_serving.cli import app; app()", "serve", "--port", str(port)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        ) as server:
+            until(lambda: server.poll() is not None or is_live(port))
+            assert httpx.get(f"http://127.0.0.1:{port}/readyz").json()["state"] == "ready"
+            server.send_signal(stop)
+            out, err = server.communicate(timeout=30)
+        assert (server.returncode, out) == (0, "")
+        assert f"serving on http://127.0.0.1:{port}" in err
+
+
+def is_live(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez").status_code == 200
+    except httpx.TransportError:
+        return False

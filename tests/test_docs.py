@@ -1,0 +1,78 @@
+"""The documentation cannot drift: README commands and queries are run, settings and problems pages are compared."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from codeintel_core import errors
+from codeintel_core.settings import Settings
+from codeintel_pipelines.analytics import VIEWS
+from tests.conftest import GitRepo
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SOURCE = '''"""Settings of the program."""
+
+
+def parse_config_file(path):
+    """Load settings from a configuration file."""
+    return dict(line.split("=") for line in open(path))
+'''
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make (\w+)", README, re.MULTILINE)) <= targets
+
+
+def test_settings_page_lists_every_setting() -> None:
+    page = (ROOT / "docs/settings.md").read_text()
+    for name, field in Settings.model_fields.items():
+        assert f"| `CODEINTEL_{name.upper()}` | `{field.default}` | {field.description} |" in page
+
+
+def test_problems_page_lists_every_slug() -> None:
+    page = (ROOT / "docs/problems.md").read_text()
+    for _, error in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(error, errors.CodeIntelError):
+            assert f"| `{error.slug}` | {error.status} |" in page, error.slug
+
+
+def test_views_named_in_the_readme_exist() -> None:
+    assert set(re.findall(r"FROM (\w+)", "".join(_blocks("sql")))) <= set(VIEWS)
+
+
+@pytest.mark.e2e
+def test_readme_commands_and_queries_run(tmp_path: Path, git_repo: GitRepo) -> None:
+    source = git_repo({"settings.py": SOURCE}, name="my-repo")
+    commands = [
+        line for block in _blocks("sh") for line in block.splitlines() if line.startswith(".venv/bin/codeintel")
+    ]
+    assert len(commands) >= 6
+    home = tmp_path / "home"
+    env = {**os.environ, "CODEINTEL_HOME": str(home), "PATH": os.environ["PATH"]}
+    for command in commands:
+        _, *arguments = shlex.split(command, comments=True)
+        arguments = [str(source.path) if argument == "../my-repo" else argument for argument in arguments]
+        run = [sys.executable, "-c", "from codeintel_core.cli import main; main()", *arguments]
+        done = subprocess.run(run, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=180)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        if arguments[0] in ("search", "answer"):
+            assert "settings.py:" in done.stdout
+    with duckdb.connect(str(home / "analytics" / "codeintel.duckdb"), read_only=True) as db:
+        for query in "".join(_blocks("sql")).split(";"):
+            if query.strip():
+                assert db.execute(query).fetchall(), query
