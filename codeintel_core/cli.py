@@ -40,9 +40,7 @@ def _log_to_stderr(level: str) -> None:
 def main() -> None:
     """Run the command; expected errors become one line on stderr and exit code 1."""
     try:
-        logging.basicConfig(
-            level=get_settings().log_level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
-        )
+        _log_to_stderr(get_settings().log_level)
         build_app()()
     except CodeIntelError as error:
         sys.stderr.write(f"error: {error}\n")

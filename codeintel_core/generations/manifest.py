@@ -16,6 +16,8 @@ from codeintel_core.errors import GenerationCorrupt
 
 FORMAT_VERSION = 1
 FILE_NAME = "manifest.json"
+DIGEST_NAME = "manifest.sha256"  # of manifest.json itself: a flipped bit may still parse
+_OWN = (FILE_NAME, DIGEST_NAME)
 _BLOCK = 1 << 20
 
 
@@ -85,11 +87,12 @@ class Manifest(_Frozen):
 
 def load(folder: Path) -> Manifest:
     """Read and validate a generation's manifest; raises `GenerationCorrupt` naming what is wrong."""
-    path = folder / FILE_NAME
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise GenerationCorrupt(f"generation {folder.name}: {FILE_NAME} is missing") from None
+        document = (folder / FILE_NAME).read_bytes()
+        expected = (folder / DIGEST_NAME).read_bytes().decode("ascii", "replace").strip()
+        manifest = Manifest.model_validate_json(document)
+    except FileNotFoundError as error:
+        raise GenerationCorrupt(f"generation {folder.name}: {Path(error.filename).name} is missing") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
@@ -102,7 +105,16 @@ def load(folder: Path) -> Manifest:
         )
     if manifest.gen_id != folder.name:
         raise GenerationCorrupt(f"generation {folder.name}: its manifest belongs to {manifest.gen_id}")
+    if hashlib.sha256(document).hexdigest() != expected:
+        raise GenerationCorrupt(f"generation {folder.name}: {FILE_NAME} does not match {DIGEST_NAME}; it was changed")
     return manifest
+
+
+def save(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest and its digest into a staging folder."""
+    document = manifest.model_dump_json(indent=1).encode() + b"\n"
+    (folder / FILE_NAME).write_bytes(document)
+    (folder / DIGEST_NAME).write_text(hashlib.sha256(document).hexdigest() + "\n")
 
 
 def digest(path: Path) -> FileDigest:
@@ -122,7 +134,7 @@ def digests(
     A file that is hard-linked from `parent` keeps the digest `known` from the parent's manifest.
     """
     found: dict[str, FileDigest] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILE_NAME):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in _OWN):
         name = path.relative_to(folder).as_posix()
         inherited = (known or {}).get(name)
         if inherited and parent and (parent / name).exists() and os.path.samefile(path, parent / name):
@@ -151,6 +163,6 @@ def verify(folder: Path, manifest: Manifest) -> None:
                 f"generation {manifest.gen_id}: {name} has SHA-256 {actual.sha256[:16]}…, "
                 f"expected {expected.sha256[:16]}…; it was changed after it was published"
             )
-    extra = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {*manifest.files, FILE_NAME}
+    extra = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {*manifest.files, *_OWN}
     if extra:
         raise GenerationCorrupt(f"generation {manifest.gen_id}: {min(extra)} is not in the manifest")

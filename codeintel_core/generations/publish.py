@@ -40,7 +40,7 @@ def publish(home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
     Raises:
         PublishConflict: CURRENT is no longer the parent this generation was built from.
     """
-    (staging / manifests.FILE_NAME).write_text(manifest.model_dump_json(indent=1) + "\n")
+    manifests.save(staging, manifest)
     _fsync_tree(staging)
     with publish_lock(home):
         served = current_id(home)

@@ -54,7 +54,7 @@ def test_a_published_folder_verifies_and_its_manifest_round_trips(published: Pat
     manifests.verify(published, manifest)
     assert manifests.Manifest.model_validate_json(manifest.model_dump_json()) == manifest
     on_disk = {p.relative_to(published).as_posix() for p in published.rglob("*") if p.is_file()}
-    assert on_disk == {*manifest.files, "manifest.json"}
+    assert on_disk == {*manifest.files, "manifest.json", "manifest.sha256"}
     assert manifest.contract_id == specimen.CONTRACT.contract_id
 
 
@@ -118,6 +118,15 @@ def test_fields_that_are_unknown_or_wrong_are_named(published: Path) -> None:
         path.write_bytes(orjson.dumps({**good, **change}))
         with pytest.raises(GenerationCorrupt, match=where):
             _check(published)
+
+
+def test_a_changed_digit_that_still_parses_is_refused(published: Path) -> None:
+    path = published / "manifest.json"
+    commit = manifests.load(published).commit
+    other = ("0" if commit[0] != "0" else "1") + commit[1:]
+    path.write_bytes(path.read_bytes().replace(commit.encode(), other.encode()))
+    with pytest.raises(GenerationCorrupt, match=r"manifest.json does not match manifest.sha256"):
+        _check(published)
 
 
 def test_another_format_asks_for_a_build(published: Path) -> None:
