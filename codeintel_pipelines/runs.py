@@ -102,9 +102,11 @@ def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None
 def _reason(error: BaseException) -> CodeIntelError:
     """The expected error inside a Dagster error, or one that names it."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()  # chains of causes and contexts may close in a circle
+    while cause is not None and id(cause) not in seen:
         if isinstance(cause, CodeIntelError):
             return cause
+        seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     message = (str(error).strip().splitlines() or [""])[0][:500]
     return BuildFailed(f"{type(error).__name__}: {message} (see the run in the Dagster UI: make dagster)")

@@ -1,0 +1,50 @@
+"""The blend: which share of the fused score words get and which vectors get, and why.
+
+An identifier, a path or an error text leans on words whatever the channels say. For prose it depends on how sure each
+channel is: words count more when their best hit stands out (it beats the tenth by far), vectors count more when
+their best cosine is high. Both numbers are known once the channels have answered and cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from codeintel_core.retrieval.channels import DENSE, LEXICAL, SYMBOLS
+from codeintel_core.retrieval.fusion import Ranked
+from codeintel_core.retrieval.profile import QueryKind, QueryProfile
+
+_MARGIN_AT = 10
+_PER_MARGIN = 0.1
+_PER_DOUBT = 0.5
+_LEAST, _MOST = 0.1, 0.6
+SYMBOLS_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Weight of each channel and the reason for it."""
+
+    weights: dict[str, float]
+    reason: str
+
+
+def blend(profile: QueryProfile, channels: Mapping[str, Ranked]) -> Blend:
+    """Weights for the channels that completed."""
+    share, reason = lexical_share(profile, channels)
+    return Blend({LEXICAL: share, DENSE: 1 - share, SYMBOLS: SYMBOLS_WEIGHT}, reason)
+
+
+def lexical_share(profile: QueryProfile, channels: Mapping[str, Ranked]) -> tuple[float, str]:
+    """Share of the lexical channel (0..1) and why."""
+    words, vectors = channels.get(LEXICAL), channels.get(DENSE)
+    if profile.kind is not QueryKind.NATURAL:
+        return profile.lexical_weight, f"{profile.kind} query"
+    if words is None or vectors is None or not len(words[0]) or not len(vectors[0]):
+        return profile.lexical_weight, "prose; one channel has no hits"
+    scores = words[1]
+    tenth = float(scores[min(_MARGIN_AT, len(scores)) - 1])
+    margin = float(scores[0]) / tenth if tenth > 0 else 1.0
+    doubt = 1 - float(vectors[1][0])
+    share = min(_MOST, max(_LEAST, _PER_MARGIN * margin + _PER_DOUBT * doubt))
+    return round(share, 4), f"prose; best word hit is {margin:.1f} times the tenth, best cosine {1 - doubt:.2f}"
