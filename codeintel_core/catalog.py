@@ -105,6 +105,18 @@ class Catalog:
         found: NDArray[np.int64] = self._connection.cursor().execute(query, values).fetchnumpy()["chunk_id"]
         return found
 
+    def definitions(self, names: Sequence[str], scope: Scope, limit: int) -> list[tuple[int, str, str]]:
+        """(chunk_id, name, symbol) of definitions that bear one of the names exactly, within the scope."""
+        where, values = _where(scope)
+        inside = f" AND chunk_id IN (SELECT chunk_id FROM chunks WHERE true{where})" if where else ""  # noqa: S608
+        rows = self._connection.cursor().execute(
+            f"""SELECT DISTINCT chunk_id, name, symbol FROM symbols
+                WHERE role = 'definition' AND chunk_id IS NOT NULL AND name IN (SELECT unnest($names)){inside}
+                ORDER BY length(symbol), chunk_id LIMIT $limit""",  # noqa: S608
+            {"names": [name for name in names if _is_unicode(name)], "limit": limit, **values},
+        )
+        return [(int(chunk_id), str(name), str(symbol)) for chunk_id, name, symbol in rows.fetchall()]
+
     def file(self, path: str) -> FileRow | None:
         """The file at `path`, or None."""
         query = f"SELECT {_FILE_COLUMNS} FROM files WHERE path = $path"  # noqa: S608

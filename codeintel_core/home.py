@@ -66,6 +66,31 @@ class RepositoryHome:
         """File locked around changes to the lease and to CURRENT."""
         return self.root / "publish.lock"
 
+    @property
+    def leases(self) -> Path:
+        """Locked files, one for each generation that a reader process has open."""
+        return self.root / "leases"
+
+    @property
+    def pins(self) -> Path:
+        """Files named after the generations that are never removed."""
+        return self.root / "pins"
+
+    @property
+    def hold(self) -> Path:
+        """What a roll back must not be undone by (JSON)."""
+        return self.root / "hold.json"
+
+    @property
+    def seen_head(self) -> Path:
+        """The source's head as a sensor last saw it (JSON)."""
+        return self.root / "head.json"
+
+    @property
+    def doomed(self) -> Path:
+        """What garbage collection took out of sight and is deleting."""
+        return self.root / "doomed"
+
     def generation(self, gen_id: str) -> Path:
         """Folder of the generation `gen_id`."""
         return self.generations / gen_id
@@ -115,6 +140,11 @@ class Home:
     def ledger(self) -> Path:
         """Step ledger, one folder per day, one file per run."""
         return self.root / "ledger"
+
+    @property
+    def failures(self) -> Path:
+        """Records of failed runs, one JSON file each."""
+        return self.root / "failures"
 
     @property
     def analytics(self) -> Path:

@@ -91,7 +91,7 @@ ANSWER_TRACES = pa.schema(
         _field("otel_trace_id", pa.string(), "OpenTelemetry trace id"),
         _field("operation", pa.string(), "search or answer"),
         _field("surface", pa.string(), "rest, mcp or cli"),
-        _field("at", _TIME, "when the request started"),
+        _field("asked_at", _TIME, "when the request started"),
         _field("query", pa.string(), "query or question as asked"),
         _field("query_kind", pa.string(), "identifier, path, error, natural or mixed; '' when not reached"),
         _field("scope", pa.string(), "scope of the request as JSON"),

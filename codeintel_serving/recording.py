@@ -50,7 +50,7 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             otel_trace_id=current.trace_id,
             operation=asked.operation,
             surface=caller.surface,
-            at=current.started_at,
+            asked_at=current.started_at,
             query=asked.query,
             scope=asked.scope,
             mode=asked.mode,

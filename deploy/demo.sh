@@ -27,7 +27,7 @@ import duckdb
 with duckdb.connect(sys.argv[1], read_only=True) as db:
     row = db.execute(
         "SELECT trace_id, query, status, citations_verified, citations_dropped, round(total_ms) FROM answers "
-        "WHERE operation = 'answer' ORDER BY at DESC LIMIT 1"
+        "WHERE operation = 'answer' ORDER BY asked_at DESC LIMIT 1"
     ).fetchone()
 if row is None:
     sys.exit("the answer left no trace")

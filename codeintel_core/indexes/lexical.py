@@ -120,26 +120,39 @@ class LexicalSearcher:
             # Without the signature pyjnius picks the constructor for a reader context.
             self._searcher = lucene("IndexSearcher")(reader, signature="(Lorg/apache/lucene/index/IndexReader;)V")
             self._searcher.setSimilarity(lucene("BM25Similarity")(BM25_K1, BM25_B))
+            sizes = []
+            for one in readers:
+                sizes.append(int(one.maxDoc()))  # noqa: PERF401 (one Java call at a time, see jvm.py)
+        self._last_docs = np.cumsum(sizes)
 
     def search(
         self, terms: Sequence[tuple[str, float]], k: int, scope: Scope, deadline: Deadline
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The best `k` chunks for weighted terms: ids (int64) and BM25 scores (float32), best first.
+        """`search_owned` without the owners."""
+        ids, scores, _ = self.search_owned(terms, k, scope, deadline)
+        return ids, scores
+
+    def search_owned(
+        self, terms: Sequence[tuple[str, float]], k: int, scope: Scope, deadline: Deadline
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+        """The best `k` chunks for weighted terms, best first: ids, BM25 scores, and which of the indexes holds each.
 
         Raises:
             DeadlineExceeded: the deadline passed, perhaps while other threads searched.
             InvalidRequest: a glob of the scope needs too large an automaton.
         """
         if not terms:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
+            return np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         with java(deadline):
             query = _query(terms[:_MAX_QUERY_TERMS], scope)
             top = self._searcher.search(query, k)
             deadline.check("lexical search")
             stored = self._searcher.storedFields()
-            hits = [(int(stored.document(hit.doc).get("id")), hit.score) for hit in top.scoreDocs]
-        ids = np.array([chunk_id for chunk_id, _ in hits], np.int64)
-        return ids, np.array([score for _, score in hits], np.float32)
+            hits = [(int(stored.document(hit.doc).get("id")), hit.score, hit.doc) for hit in top.scoreDocs]
+        ids = np.array([chunk_id for chunk_id, _, _ in hits], np.int64)
+        # A MultiReader numbers the documents of its readers one after the other.
+        owners = np.searchsorted(self._last_docs, np.array([doc for _, _, doc in hits], np.int64), side="right")
+        return ids, np.array([score for _, score, _ in hits], np.float32), owners
 
 
 def _query(terms: Sequence[tuple[str, float]], scope: Scope) -> Any:

@@ -29,9 +29,13 @@ KINDS = frozenset(
         "faiss.secondary",
         "faiss.merge",
         "retrieve.lexical",
+        "retrieve.symbols",
+        "retrieve.sparse",
         "retrieve.gather",
         "fuse.scores",
         "hydrate.catalog",
+        "rank.priors",
+        "rank.select",
         "synthesize",
         "cite.verify",
         "trace.write",
@@ -46,5 +50,7 @@ KINDS = frozenset(
         "build.lexical",
         "build.catalog",
         "build.publish",
+        "evaluate.golden",
+        "evaluate.retrieval",
     }
 )

@@ -33,7 +33,7 @@ class TraceJournal:
         try:
             line = orjson.dumps(trace.as_row()) + b"\n"
             with self._lock:
-                file = self._file_of(f"{trace.at.astimezone(UTC):%Y-%m-%d}")
+                file = self._file_of(f"{trace.asked_at.astimezone(UTC):%Y-%m-%d}")
                 if self._is_torn:
                     line = b"\n" + line
                 if file.write(line) != len(line):
@@ -76,9 +76,9 @@ def read_day(folder: Path, day: str) -> pa.Table:
                 row = orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue
-            row["at"] = datetime.fromisoformat(row["at"])
+            row["asked_at"] = datetime.fromisoformat(row["asked_at"])
             row["confidence"] = float("nan") if row["confidence"] is None else row["confidence"]
             row["latency_ms"] = list(row["latency_ms"].items())
             rows[row["trace_id"]] = row
-    ordered = sorted(rows.values(), key=lambda row: (row["at"], row["trace_id"]))
+    ordered = sorted(rows.values(), key=lambda row: (row["asked_at"], row["trace_id"]))
     return pa.Table.from_pylist(ordered, schema=ANSWER_TRACES)

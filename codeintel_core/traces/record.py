@@ -22,7 +22,7 @@ class AnswerTrace:
     otel_trace_id: str
     operation: str
     surface: str
-    at: datetime
+    asked_at: datetime
     query: str
     scope: str
     mode: str
@@ -59,9 +59,9 @@ class AnswerTrace:
         return self
 
     def as_row(self) -> dict[str, Any]:
-        """Plain values; `at` in ISO 8601, NaN confidence as None, valid Unicode."""
+        """Plain values; `asked_at` in ISO 8601, NaN confidence as None, valid Unicode."""
         row = asdict(self)
-        row["at"] = self.at.isoformat()
+        row["asked_at"] = self.asked_at.isoformat()
         row["query"] = self.query.encode("utf-8", "replace").decode()  # lone surrogates are not JSON
         row["confidence"] = None if self.confidence != self.confidence else self.confidence
         return row

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 def _trace(query: str, at: datetime) -> AnswerTrace:
     trace = AnswerTrace(
-        run_id=f"run-{query}", session_id="", otel_trace_id="0" * 32, operation="search", surface="cli", at=at,
+        run_id=f"run-{query}", session_id="", otel_trace_id="0" * 32, operation="search", surface="cli", asked_at=at,
         query=query, scope="{}", mode="hybrid", retrieval_budget_ms=400, total_budget_ms=2000,
     )  # fmt: skip
     trace.candidates = [

@@ -21,7 +21,7 @@ _AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def _trace(query: str = "q", *, at: datetime = _AT, **columns: object) -> AnswerTrace:
     return AnswerTrace(
-        run_id="r", session_id="", otel_trace_id="t", operation="search", surface="rest", at=at, query=query,
+        run_id="r", session_id="", otel_trace_id="t", operation="search", surface="rest", asked_at=at, query=query,
         scope="{}", mode="hybrid", retrieval_budget_ms=400, total_budget_ms=2000, **columns,
     )  # type: ignore[arg-type]  # fmt: skip
 
@@ -48,7 +48,7 @@ def test_a_row_comes_back_as_it_was(tmp_path: Path) -> None:
     table = read_day(tmp_path, "2026-01-02")
     assert table.schema.equals(ANSWER_TRACES)
     (row,) = table.to_pylist()
-    assert (row["query"], row["at"], row["confidence"], row["limits"]) == ("Größe 😀\n", _AT, 0.25, ["cut"])
+    assert (row["query"], row["asked_at"], row["confidence"], row["limits"]) == ("Größe 😀\n", _AT, 0.25, ["cut"])
     assert (row["candidates"], row["generations"]) == ([candidate], [generation])
 
 

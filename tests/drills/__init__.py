@@ -1,0 +1,1 @@
+"""Fault drills of the whole product; each module says which one it is."""
