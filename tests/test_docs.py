@@ -76,3 +76,9 @@ def test_readme_commands_and_queries_run(tmp_path: Path, git_repo: GitRepo) -> N
         for query in "".join(_blocks("sql")).split(";"):
             if query.strip():
                 assert db.execute(query).fetchall(), query
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} -> {target}"
