@@ -10,7 +10,7 @@ export DAGSTER_HOME = $(CODEINTEL_HOME)/dagster
 # FAISS for the CPU by default; FAISS=gpu installs the CUDA build instead (never both: they share a module).
 FAISS ?= cpu
 
-.PHONY: setup demo test unit check dagster serve bench clean
+.PHONY: setup demo test unit check dagster serve bench bench-quality clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -47,6 +47,10 @@ serve: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# Evaluation sets and clones that are not on disk are skipped, and said so (CODEINTEL_EVAL_DATA, CODEINTEL_EVAL_CLONES).
+bench-quality: setup
+	$(BIN)/python -m benchmarks.quality
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

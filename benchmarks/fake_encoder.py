@@ -19,14 +19,13 @@ from codeintel_core.embedding.contract import EmbeddingContract, Matrix
 from codeintel_core.embedding.local import DIMENSION, local_contract
 from codeintel_core.embedding.onnx_bert import Precision
 
-_USERS = ("codeintel_pipelines.build.index", "codeintel_pipelines.build.release")
 _PLACES = 4  # coordinates that a term adds to
 
 
 class FakeEncoder:
     """Feature hashing: each term adds to four coordinates, so that equal words make near vectors."""
 
-    def __init__(self, models_dir: Path | None = None, precision: Precision = "int8", *_: int) -> None:
+    def __init__(self, _models: Path | None = None, precision: Precision = "int8", *_: int) -> None:
         """Takes what `LocalEncoder` takes and loads nothing."""
         self.contract: EmbeddingContract = local_contract(precision)
 
@@ -55,5 +54,5 @@ class FakeEncoder:
 @contextmanager
 def used_by_builds() -> Iterator[None]:
     """Builds inside the block embed with the fake encoder."""
-    with mock.patch(f"{_USERS[0]}.LocalEncoder", FakeEncoder), mock.patch(f"{_USERS[1]}.LocalEncoder", FakeEncoder):
+    with mock.patch("codeintel_core.embedding.select.LocalEncoder", FakeEncoder):
         yield

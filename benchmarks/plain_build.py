@@ -49,17 +49,18 @@ def build(
     repo: str,
     *,
     force: bool = False,
+    compact: bool = False,
     is_finished: Callable[[str], bool] = lambda _: True,
     cost: Cost | None = None,
 ) -> Manifest:
-    """Build and publish the head of a registered repository; the manifest that is served afterwards.
+    """Build and publish the head of a registered repository (or compact what it serves); the manifest served then.
 
     `is_finished` says of the holder of a lease whether its run is over (by default: yes, whoever it is).
     """
     cost = cost or Cost()
     run_id = str(uuid.uuid4())
     with cost.of("plan"):
-        planned = plans.start(home, settings, repo, run_id, is_finished, force=force)
+        planned = plans.start(home, settings, repo, run_id, is_finished, force=force, compact=compact)
         _ = planned.changes
     if planned.plan.up_to_date and planned.plan.parent:
         plans.finish(planned, run_id)

@@ -142,6 +142,11 @@ class Home:
         return self.root / "ledger"
 
     @property
+    def groups(self) -> Path:
+        """How many minutes each group of repositories may be behind (JSON)."""
+        return self.root / "groups.json"
+
+    @property
     def failures(self) -> Path:
         """Records of failed runs, one JSON file each."""
         return self.root / "failures"

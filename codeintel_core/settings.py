@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from codeintel_core.addresses import endpoint_url
 
 
 class Settings(BaseSettings):
@@ -33,9 +35,24 @@ class Settings(BaseSettings):
     dense_min_recall: float = Field(
         0.95, gt=0, le=1, description="recall@10 against exact search that an approximate primary must reach."
     )
-    compaction_ratio: float = Field(
-        0.05, gt=0, le=10, description="(secondary + tombstones) / primary above which the primary is rebuilt."
+    lexical_first_texts: int = Field(
+        2_000, ge=0, description="A build that would embed more texts than this publishes its lexical index first."
     )
+    compaction_ratio: float = Field(
+        0.05, gt=0, le=10, description="(secondary + tombstones) / primary above which compaction is due."
+    )
+    inline_rebuild_ratio: float = Field(
+        0.5, gt=0, le=10, description="The same ratio above which a build rebuilds the primary itself, at once."
+    )
+    dense_device: Literal["auto", "cpu", "gpu"] = Field(
+        "cpu", description="Where the primary is searched; `auto` takes a GPU when FAISS has one, else the CPU."
+    )
+    gc_keep_last: int = Field(3, ge=1, le=10_000, description="Newest generations that garbage collection keeps.")
+    gc_min_age_h: float = Field(24.0, ge=0, description="Younger generations are kept by garbage collection, in hours.")
+    head_interval_s: float = Field(
+        300.0, gt=0, description="How often the git head sensor asks a URL for its head; paths are read at every tick."
+    )
+    head_timeout_s: float = Field(3.0, gt=0, le=4, description="Limit for asking a URL for its head, in seconds.")
     git_timeout_s: float = Field(600.0, gt=0, description="Limit for one git command (fetch included), in seconds.")
     verify_digests: bool = Field(True, description="Check the SHA-256 of every file before a generation is opened.")
 
@@ -44,10 +61,40 @@ class Settings(BaseSettings):
     watch_interval_s: float = Field(1.0, gt=0, description="How often the server looks for new generations.")
 
     retrieval_budget_ms: int = Field(400, ge=1, le=60_000, description="Budget of all retrieval channels together.")
-    answer_budget_ms: int = Field(2_000, ge=1, le=120_000, description="Total budget of one answer.")
+    answer_budget_ms: int = Field(
+        2_000, ge=1, le=120_000, description="Total budget of one answer, to its first token."
+    )
     channel_workers: int = Field(4, ge=1, le=64, description="Threads per retrieval channel.")
     candidates: int = Field(100, ge=10, le=1_000, description="Candidates asked of each channel.")
     max_per_file: int = Field(3, ge=1, le=100, description="Most hits of one file in a result.")
+
+    chat_base_url: str = Field(
+        "", description="OpenAI-compatible base URL of the chat model (`http://127.0.0.1:8000/v1`); empty: extractive."
+    )
+    chat_model: str = Field("", max_length=300, description="Name of the chat model at that endpoint.")
+    chat_api_key: SecretStr | None = Field(None, description="Key of the chat endpoint, when it wants one.")
+    chat_max_tokens: int = Field(512, ge=1, le=1 << 20, description="Most tokens of a generated answer.")
+    chat_answer_ms: int = Field(
+        30_000, ge=1, le=600_000, description="Limit for a generated answer once its first token came in budget."
+    )
+    chat_idle_ms: int = Field(5_000, ge=1, le=600_000, description="Longest pause between two tokens.")
+    embed_base_url: str = Field(
+        "", description="OpenAI-compatible base URL of an embedding model; empty: the embedded MiniLM."
+    )
+    embed_model: str = Field("", max_length=300, description="Name of the embedding model at that endpoint.")
+    embed_api_key: SecretStr | None = Field(None, description="Key of the embedding endpoint, when it wants one.")
+    embed_query_prefix: str | None = Field(None, description="Prefix of queries, when the model is not a known one.")
+    embed_document_prefix: str | None = Field(None, description="Prefix of documents, likewise.")
+
+    rerank_base_url: str = Field(
+        "", description="Base URL of a reranker that has vLLM's `/v1/score`; empty: answers are not reranked."
+    )
+    rerank_model: str = Field("", max_length=300, description="Name of the reranker at that endpoint.")
+    rerank_api_key: SecretStr | None = Field(None, description="Key of the rerank endpoint, when it wants one.")
+    rerank_candidates: int = Field(30, ge=2, le=200, description="Hits that are given to the reranker.")
+    rerank_budget_ms: int = Field(
+        500, ge=1, le=60_000, description="Most time of the reranker; at most a third of what is left of the answer."
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Level of logs on stderr.")
 
@@ -58,6 +105,18 @@ class Settings(BaseSettings):
             return value.expanduser().absolute()
         except RuntimeError as error:  # `~name` of nobody
             raise ValueError(str(error)) from None
+
+    @field_validator("chat_base_url", "embed_base_url", "rerank_base_url")
+    @classmethod
+    def _endpoint(cls, value: str) -> str:
+        return endpoint_url(value) if value else ""
+
+    @model_validator(mode="after")
+    def _endpoints_name_a_model(self) -> Self:
+        for role in ("chat", "embed", "rerank"):
+            if getattr(self, f"{role}_base_url") and not getattr(self, f"{role}_model"):
+                raise ValueError(f"{role}_base_url is set: set {role}_model as well")
+        return self
 
 
 @lru_cache(maxsize=1)

@@ -14,8 +14,8 @@ VIEWS = {
                [g.gen_id FOR g IN generations] AS gen_ids
         FROM traces""",
     "stages": """
-        SELECT trace_id, run_id, asked_at, operation, stage.name AS stage, stage.status AS status, stage.reason AS reason,
-               stage.start_ms AS start_ms, stage.ms AS ms
+        SELECT trace_id, run_id, asked_at, operation, stage.name AS stage, stage.status AS status,
+               stage.reason AS reason, stage.start_ms AS start_ms, stage.ms AS ms
         FROM (SELECT trace_id, run_id, asked_at, operation, unnest(stages) AS stage FROM traces)""",
     "candidates": """
         SELECT trace_id, run_id, asked_at, operation, query, unnest(candidates, recursive := true) FROM traces""",

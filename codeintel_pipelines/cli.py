@@ -1,65 +1,152 @@
-"""Commands that write: add, build, analytics. Heavy imports stay inside, so that `codeintel --help` is instant."""
+"""Commands that write: add, build, compact, pin, rollback, gc, analytics. Heavy imports wait inside the commands."""
 
 from __future__ import annotations
 
 import json
-import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from codeintel_core.home import Home
+
 app = typer.Typer()
+Name = Annotated[str, typer.Argument(help="Name of a registered repository.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def add(
-    source: Annotated[str, typer.Argument(help="Path or URL of a git repository.")],
+    source: Annotated[str, typer.Argument(help="Path or URL of a git repository.")] = "",
     name: Annotated[str, typer.Option(help="Name to register it under (default: from the source).")] = "",
     branch: Annotated[str, typer.Option(help="Branch to follow (default: the source's HEAD).")] = "",
+    group: Annotated[str, typer.Option(help="Group of repositories with a common freshness target.")] = "",
+    listed: Annotated[
+        Path | None, typer.Option("--from", help="Register every [[repository]] of a TOML file.", dir_okay=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Register a repository: fetch a mirror of it into the home."""
+    """Register a repository, or all of a file: fetch a mirror into the home."""
+    from codeintel_core.errors import InvalidRequest
     from codeintel_core.home import Home
     from codeintel_core.repository import mirror
     from codeintel_core.settings import get_settings
-    from codeintel_pipelines.runs import register_partition
+    from codeintel_pipelines import commands
+    from codeintel_pipelines.runs import register_partitions
 
+    if bool(source) == (listed is not None):
+        raise InvalidRequest("give the path or URL of a git repository, or --from FILE.toml")
     settings = get_settings()
     home = Home(settings.home)
-    entry = mirror.add(home, source, name=name, branch=branch, timeout_s=settings.git_timeout_s)
-    register_partition(home, entry.name)
+    if listed is not None:
+        commands.add_all(home, settings, listed, as_json)
+        return
+    entry = mirror.add(home, source, name=name, branch=branch, group=group, timeout_s=settings.git_timeout_s)
+    register_partitions(home, [entry.name])
     commit = mirror.head(home, entry.name)
     if as_json:
-        print(json.dumps({"name": entry.name, "source": mirror.redact(entry.source), "commit": commit}))
+        found = {"name": entry.name, "source": mirror.redact(entry.source), "commit": commit, "group": entry.group}
+        print(json.dumps(found))
     else:
         print(f"{entry.name}: registered at {commit[:10]}; next: codeintel build {entry.name}")
 
 
 @app.command()
 def build(
-    name: Annotated[str, typer.Argument(help="Name of a registered repository.")],
+    name: Annotated[str, typer.Argument(help="Name of a registered repository.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="Build every repository that is not up to date.")] = False,
     force: Annotated[bool, typer.Option(help="Build everything anew even when nothing changed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Build and publish a generation of a repository (runs the Dagster job build_repository)."""
-    from codeintel_core.generations.publish import current_id
+    from codeintel_core.errors import InvalidRequest
     from codeintel_core.home import Home
     from codeintel_core.settings import get_settings
-    from codeintel_pipelines import runs
+    from codeintel_pipelines import commands
 
-    home = Home(get_settings().home)
-    before = current_id(home.repository(name))
-    with runs.ProgressBars().shown():
-        manifest = runs.build(home, name, force=force)
-    if as_json:
-        sys.stdout.write(manifest.model_dump_json(exclude={"files"}) + "\n")
-    elif manifest.gen_id == before:
-        print(f"{name}: up to date, generation {manifest.gen_id} at {manifest.commit[:10]}")
+    if bool(name) == every:
+        raise InvalidRequest("give the name of a repository, or --all")
+    settings = get_settings()
+    if every:
+        commands.build_all(Home(settings.home), settings, force, as_json)
     else:
-        counts, skipped = manifest.counts, {k: v for k, v in manifest.coverage.items() if k != "indexed"}
-        print(f"{name}: published generation {manifest.gen_id} at {manifest.commit[:10]}")
-        print(f"  {counts.files} files, {counts.chunks} chunks, {counts.symbols} symbols, skipped {skipped or 'none'}")
+        commands.build(Home(settings.home), settings, name, force, as_json)
+
+
+@app.command()
+def compact(name: Name, as_json: Json = False) -> None:
+    """Merge the indexes of the served commit into a new generation (runs the Dagster job compact_repository)."""
+    from codeintel_core.home import Home
+    from codeintel_core.settings import get_settings
+    from codeintel_pipelines import commands
+
+    commands.compact(Home(get_settings().home), name, as_json)
+
+
+@app.command()
+def pin(
+    name: Name,
+    gen_id: Annotated[str, typer.Argument(metavar="GEN", help="Id of a generation.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Let garbage collection remove it again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Keep a generation for ever."""
+    from codeintel_core.generations import retention
+
+    at = _home(name).repository(name)
+    (retention.unpin if remove else retention.pin)(at, gen_id)
+    if as_json:
+        print(json.dumps({"name": name, "generation": gen_id, "pinned": not remove}))
+    else:
+        print(f"{name}: {gen_id} is {'no longer pinned' if remove else 'pinned'}")
+
+
+@app.command()
+def rollback(
+    name: Name,
+    gen_id: Annotated[str, typer.Argument(metavar="[GEN]", help="Generation to serve (default: the previous).")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Let the head be built automatically again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Serve an older generation; automatic builds wait until there is a newer commit."""
+    from codeintel_core.errors import InvalidRequest
+    from codeintel_core.generations import rollback as rollbacks
+
+    home = _home(name)
+    if resume:
+        if gen_id:
+            raise InvalidRequest("--resume takes no generation")
+        was_held = rollbacks.resume(home, name)
+        if as_json:
+            print(json.dumps({"name": name, "was_held": was_held}))
+        else:
+            print(f"{name}: " + ("the head may be built again" if was_held else "nothing was held back"))
+        return
+    manifest = rollbacks.roll_back(home, name, gen_id)
+    hold = rollbacks.hold_of(home, name)
+    if as_json:
+        held = hold.head if hold else None
+        print(json.dumps({"name": name, "generation": manifest.gen_id, "commit": manifest.commit, "held": held}))
+    else:
+        print(f"{name}: serves generation {manifest.gen_id} at {manifest.commit[:10]}")
+        if hold:
+            print(f"  {hold.head[:10]} is not built automatically until there is a newer commit, or --resume")
+
+
+@app.command()
+def gc(
+    name: Annotated[str, typer.Argument(help="Name of a repository (default: all).")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove generations that are neither served, among the last, pinned, leased nor young."""
+    from codeintel_core.home import Home
+    from codeintel_core.settings import get_settings
+    from codeintel_pipelines import commands
+
+    settings = get_settings()
+    commands.gc(Home(settings.home), settings, [name] if name else [], dry_run, as_json)
 
 
 @app.command()
@@ -75,3 +162,36 @@ def analytics(as_json: Json = False) -> None:
         print(json.dumps({"days": days, "database": str(home.analytics)}))
     else:
         print(f"{home.analytics}: {len(days)} day(s) of traces compacted; views answers, stages, candidates")
+
+
+def _home(name: str) -> Home:
+    """The home, in which `name` is registered; raises `UnknownRepository`."""
+    from codeintel_core.home import Home
+    from codeintel_core.repository import mirror
+    from codeintel_core.settings import get_settings
+
+    home = Home(get_settings().home)
+    mirror.registration(home, name)
+    return home
+
+
+@app.command(name="eval")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="Folder with queries.jsonl, qrels.tsv and corpus.jsonl.")],
+    corpus: Annotated[Path | None, typer.Option(help="corpus.jsonl elsewhere, or its folder.")] = None,
+    clones: Annotated[Path | None, typer.Option(help="Clones of the repositories in the set's repos.json.")] = None,
+    ablations: Annotated[bool, typer.Option(help="Also leave out each prior, channel and fusion.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure retrieval on an external set, over a throwaway index: recall, MRR and nDCG per channel and fused."""
+    from codeintel_core.settings import get_settings
+    from codeintel_pipelines import runs
+    from codeintel_pipelines.evaluation import report
+    from codeintel_pipelines.evaluation.run import run
+
+    with runs.ProgressBars().shown():
+        results = run(folder, get_settings(), corpus=corpus, clones=clones, ablations=ablations)
+    if as_json:
+        print(json.dumps(report.as_json(results)))
+    else:
+        print(f"{report.table(results)}\n\n{report.differences(results)}")

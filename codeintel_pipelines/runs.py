@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,15 +15,20 @@ from typing import Any
 import dagster as dg
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from codeintel_core.errors import BuildFailed, CodeIntelError
+from codeintel_core.errors import BuildFailed, BuildInProgress, CodeIntelError, PublishConflict, StorageFailed
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.traces import journal
+from codeintel_pipelines.build.plan import Embed
 from codeintel_pipelines.partitions import repositories
+from codeintel_pipelines.stages import SKIPPED_AS_TAG, SKIPPED_TAG, plan_config
 
+_SKIPPED_AS: dict[str, type[CodeIntelError]] = {kind.slug: kind for kind in (BuildInProgress, PublishConflict)}
+_DISK_FULL = os.strerror(errno.ENOSPC)
+_LATER = (Embed.DEFINITIONS, Embed.ALL)  # what follows a generation that was published lexical first
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -37,14 +44,17 @@ def instance(home: Home) -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-def register_partition(home: Home, name: str) -> None:
-    """Make the repository a partition of the Dagster instance."""
+def register_partitions(home: Home, names: Sequence[str]) -> None:
+    """Make the repositories partitions of the Dagster instance."""
     with instance(home) as opened:
-        opened.add_dynamic_partitions(str(repositories.name), [name])
+        opened.add_dynamic_partitions(str(repositories.name), names)
 
 
 def build(home: Home, name: str, *, force: bool = False) -> Manifest:
     """Run the job `build_repository` for one repository and return the manifest it published.
+
+    When vectors take long, a first run publishes the lexical index, a second adds the definitions of source files and
+    a third the rest: search does not wait for them.
 
     Raises:
         UnknownRepository: not registered.
@@ -52,8 +62,33 @@ def build(home: Home, name: str, *, force: bool = False) -> Manifest:
         CodeIntelError: the expected error that stopped it.
     """
     mirror.registration(home, name)
-    config = {**_QUIET, "ops": {"source_files": {"config": {"force": force}}}}
-    _execute(home, "build_repository", config, partition=name)
+    _build_once(home, name, plan_config(force=force))
+    for embed in _LATER:
+        if not _served(home, name).counts.is_dense_pending:
+            break
+        _build_once(home, name, plan_config(embed=embed.name))
+    return _served(home, name)
+
+
+def _build_once(home: Home, name: str, config: dict[str, Any]) -> None:
+    tags = _execute(home, "build_repository", {**_QUIET, **config}, partition=name)
+    if SKIPPED_TAG in tags:
+        raise _SKIPPED_AS[tags[SKIPPED_AS_TAG]](tags[SKIPPED_TAG])
+
+
+def compact(home: Home, name: str) -> tuple[Manifest, str]:
+    """Run the job `compact_repository`; returns the served manifest, and why the run was skipped ('' when it was not).
+
+    Raises:
+        UnknownRepository: not registered.
+        BuildFailed, CodeIntelError: why it failed.
+    """
+    mirror.registration(home, name)
+    tags = _execute(home, "compact_repository", {**_QUIET, **plan_config(compact=True)}, partition=name)
+    return _served(home, name), tags.get(SKIPPED_TAG, "")
+
+
+def _served(home: Home, name: str) -> Manifest:
     repository = home.repository(name)
     served = current_id(repository)
     if served is None:
@@ -76,13 +111,15 @@ def _is_stale(home: Home, day: str) -> bool:
     return not table.exists() or newest >= table.stat().st_mtime
 
 
-def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None = None) -> None:
+def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None = None) -> Mapping[str, str]:
+    """Run a job in this process; returns the tags of its run."""
     from codeintel_pipelines.definitions import defs
     from codeintel_pipelines.resources import HomeResource
 
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    for logger in ("dagster", "dagster._core"):  # Dagster resets the first while it loads an instance
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     with instance(home) as opened:
-        if job == "build_repository" and partition:
+        if job in ("build_repository", "compact_repository") and partition:
             opened.add_dynamic_partitions(str(repositories.name), [partition])
         try:
             result = defs.resolve_job_def(job).execute_in_process(
@@ -97,6 +134,8 @@ def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None
             raise _reason(error) from error
         if not result.success:
             raise BuildFailed(f"{job} failed; see run {result.run_id} in the Dagster UI")
+        run = opened.get_run_by_id(result.run_id)
+        return run.tags if run else {}
 
 
 def _reason(error: BaseException) -> CodeIntelError:
@@ -109,6 +148,8 @@ def _reason(error: BaseException) -> CodeIntelError:
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     message = (str(error).strip().splitlines() or [""])[0][:500]
+    if _DISK_FULL in str(error):  # the same words from Python, Arrow, DuckDB and Java
+        return StorageFailed(f"the disk of the home folder is full; free space and build again ({message})")
     return BuildFailed(f"{type(error).__name__}: {message} (see the run in the Dagster UI: make dagster)")
 
 

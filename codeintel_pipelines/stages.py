@@ -10,12 +10,20 @@ import dagster as dg
 import pyarrow as pa
 
 from codeintel_core import telemetry
+from codeintel_core.errors import CodeIntelError
 from codeintel_pipelines.build import plan as plans
 from codeintel_pipelines.build.plan import Build
 from codeintel_pipelines.resources import HomeResource
 
+SKIPPED_TAG = "codeintel/skipped"
+SKIPPED_AS_TAG = "codeintel/skipped-as"
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 _BAR_WIDTH = 32
+
+
+def plan_config(**options: bool | str) -> dict[str, Any]:
+    """Run config of the jobs that plan a build: `force`, `compact` or `embed`."""
+    return {"ops": {"source_files": {"config": options}}}
 
 
 def is_finished(context: Context) -> Callable[[str], bool]:
@@ -44,6 +52,12 @@ def recorded(context: Context, home: HomeResource, kind: str) -> Iterator[teleme
     with telemetry.run("build", home.home.ledger, run_id=context.run.run_id), telemetry.step(kind) as step:
         step.set(repo=partition_of(context))
         yield step
+
+
+def skip_run(context: dg.AssetExecutionContext, reason: CodeIntelError) -> None:
+    """Say why this run stops here without a failure: in its log and its tags; the caller yields nothing."""
+    context.log.warning(f"skipped: {reason}")
+    context.instance.add_run_tags(context.run.run_id, {SKIPPED_TAG: str(reason), SKIPPED_AS_TAG: reason.slug})
 
 
 def materialize(

@@ -1,12 +1,13 @@
-"""Commands that read: search, answer, serve, status, doctor, mcp. Heavy imports wait inside the commands."""
+"""Commands that read: search, answer, status, generations, diff, serve, mcp, doctor. Heavy imports wait inside."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from codeintel_core.home import Home
     from codeintel_serving.services import Services
 
 app = typer.Typer(no_args_is_help=True)
@@ -14,6 +15,7 @@ app = typer.Typer(no_args_is_help=True)
 Repos = Annotated[list[str] | None, typer.Option("--repo", help="Repository to ask; repeatable, all by default.")]
 Paths = Annotated[list[str] | None, typer.Option("--path", help="Glob over paths (`src/**`); repeatable.")]
 Languages = Annotated[list[str] | None, typer.Option("--language", help="Language such as python; repeatable.")]
+AsOf = Annotated[str, typer.Option("--as-of", help="Ask an older generation: its id, a date or a commit.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stages on stderr.")]
 
@@ -26,6 +28,7 @@ def search(
     language: Languages = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Most results.")] = 10,
     mode: Annotated[str, typer.Option(help="hybrid, lexical or semantic.")] = "hybrid",
+    as_of: AsOf = "",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -33,7 +36,8 @@ def search(
     from codeintel_serving import commands
 
     with _services() as services:
-        commands.search(services, query, repo or [], path or [], language or [], limit, mode, as_json, verbose)
+        scope = _scope(repo, path, language, as_of)
+        commands.search(services, query, scope, limit, mode, as_json, verbose)
 
 
 @app.command()
@@ -42,6 +46,7 @@ def answer(
     repo: Repos = None,
     path: Paths = None,
     language: Languages = None,
+    as_of: AsOf = "",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -49,7 +54,7 @@ def answer(
     from codeintel_serving import commands
 
     with _services() as services:
-        commands.answer(services, question, repo or [], path or [], language or [], as_json, verbose)
+        commands.answer(services, question, _scope(repo, path, language, as_of), as_json, verbose)
 
 
 @app.command()
@@ -59,6 +64,29 @@ def status(repo: Repos = None, as_json: Json = False) -> None:
 
     with _services() as services:
         commands.status(services, repo or [], as_json)
+
+
+@app.command()
+def generations(
+    name: Annotated[str, typer.Argument(help="Name of a registered repository.")], as_json: Json = False
+) -> None:
+    """List the generations that are kept: commit, time, size, and whether current, pinned or in use."""
+    from codeintel_serving import history
+
+    history.generations(_home(name), name, as_json)
+
+
+@app.command()
+def diff(
+    name: Annotated[str, typer.Argument(help="Name of a registered repository.")],
+    old: Annotated[str, typer.Argument(metavar="GEN", help="Generation id, date or commit.")],
+    new: Annotated[str, typer.Argument(metavar="GEN", help="Generation id, date or commit.")],
+    as_json: Json = False,
+) -> None:
+    """Show what changed between two generations: chunks added, removed and moved."""
+    from codeintel_serving import history
+
+    history.diff(_home(name), name, old, new, as_json)
 
 
 @app.command()
@@ -100,6 +128,21 @@ def doctor(
                 typer.echo(finding.line)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+def _scope(repos: list[str] | None, paths: list[str] | None, languages: list[str] | None, as_of: str) -> dict[str, Any]:
+    return {"repos": repos or [], "paths": paths or [], "languages": languages or [], "as_of": as_of}
+
+
+def _home(name: str) -> Home:
+    """The home, in which `name` is registered; raises `UnknownRepository`."""
+    from codeintel_core.home import Home
+    from codeintel_core.repository import mirror
+    from codeintel_core.settings import get_settings
+
+    home = Home(get_settings().home)
+    mirror.registration(home, name)
+    return home
 
 
 def _services() -> Services:

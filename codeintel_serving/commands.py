@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -12,7 +12,7 @@ from codeintel_core.telemetry import run
 from codeintel_core.telemetry.ledger import read as read_ledger
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.display import inline, printable
-from codeintel_serving.models import AnswerRequest, Citation, RepositoryStatus, SearchHit, SearchRequest
+from codeintel_serving.models import AnswerRequest, AnswerResponse, Citation, RepositoryStatus, SearchHit, SearchRequest
 from codeintel_serving.problems import checked
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
@@ -23,18 +23,15 @@ _CALLER = Caller("cli")
 def search(
     services: Services,
     query: str,
-    repos: Sequence[str],
-    paths: Sequence[str],
-    languages: Sequence[str],
+    scope: Mapping[str, Any],
     limit: int,
     mode: str,
     as_json: bool,
     verbose: bool,
 ) -> None:
     """Search and print one line per hit."""
-    scope = {"repos": list(repos), "paths": list(paths), "languages": list(languages)}
     request = checked(SearchRequest, query=query, scope=scope, limit=limit, mode=mode)
-    services.warm(repos)
+    services.warm(request.scope.repos, request.scope.as_of)
     found = services.search(request, _CALLER)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
@@ -50,17 +47,14 @@ def search(
 def answer(
     services: Services,
     question: str,
-    repos: Sequence[str],
-    paths: Sequence[str],
-    languages: Sequence[str],
+    scope: Mapping[str, Any],
     as_json: bool,
     verbose: bool,
 ) -> None:
     """Answer and print the text and its citations."""
-    scope = {"repos": list(repos), "paths": list(paths), "languages": list(languages)}
     request = checked(AnswerRequest, question=question, scope=scope)
-    services.warm(repos)
-    found = asyncio.run(orchestrator.answer(services, request, _CALLER))
+    services.warm(request.scope.repos, request.scope.as_of)
+    found = asyncio.run(_answered(services, request))
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
@@ -71,6 +65,13 @@ def answer(
         _remark([f"confidence {found.confidence.value:.2f}: {reasons}", *found.limits])
     if verbose:
         _show_stages(services, found.run_id)
+
+
+async def _answered(services: Services, request: AnswerRequest) -> AnswerResponse:
+    try:
+        return await orchestrator.answer(services, request, _CALLER)
+    finally:
+        await services.aclose()
 
 
 def status(services: Services, repos: Sequence[str], as_json: bool) -> None:
@@ -103,6 +104,8 @@ def _status_lines(state: RepositoryStatus) -> list[str]:
     lines = [state.repo]
     if state.index is not None:
         behind = {None: "unknown", 0: "none"}.get(state.index.commits_behind, str(state.index.commits_behind))
+        if state.index.minutes_behind:
+            behind += f" (for {state.index.minutes_behind:.0f} minutes)"
         skipped = ", ".join(f"{reason} {n}" for reason, n in sorted(state.coverage.items()) if reason != "indexed")
         lines += [
             f"  generation       {state.index.generation}",
@@ -113,7 +116,11 @@ def _status_lines(state: RepositoryStatus) -> list[str]:
             f"  skipped          {skipped or 'none'}",
             f"  chunks           {state.chunks}",
             f"  secondary ratio  {state.secondary_ratio:.1%}",
+            f"  dense device     {printable(state.dense_device)}",
         ]
+    for label, value in (("group", state.group), ("held", state.held)):
+        if value:
+            lines.append(f"  {label:<15}  {value}")
     if state.problem:
         lines.append(f"  problem          {printable(state.problem)}")
     return lines

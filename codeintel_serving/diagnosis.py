@@ -91,9 +91,9 @@ def _faiss(_: Settings) -> str:
 
 
 def _model(settings: Settings) -> str:
-    from codeintel_core.embedding.local import local_contract
+    from codeintel_core.embedding.select import contract_for
 
-    contract = local_contract(settings.embedding_precision)
+    contract = contract_for(settings)
     return f"{contract.model} {contract.revision} {contract.precision}"
 
 

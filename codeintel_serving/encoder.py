@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.errors import CodeIntelError
-from codeintel_core.home import Home
 from codeintel_core.settings import Settings
 
 
@@ -42,8 +41,8 @@ class LazyEncoder:
         return self._encoder
 
 
-def local_encoder(settings: Settings) -> Encoder:
-    """The embedded model; one thread per query, since queries come side by side."""
-    from codeintel_core.embedding.local import LocalEncoder
+def query_encoder(settings: Settings) -> Encoder:
+    """The encoder that the settings name; one thread per query, since queries come side by side."""
+    from codeintel_core.embedding.select import encoder_for
 
-    return LocalEncoder(Home(settings.home).models, settings.embedding_precision, threads=1)
+    return encoder_for(settings, threads=1)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from cachetools import TTLCache
 
-from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.reader import Library
-from codeintel_core.repository import mirror
-from codeintel_core.repository.git import GitRepository
+from codeintel_core.repository.lag import Lag, lag
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import Coverage, IndexEntry
 
@@ -22,19 +21,20 @@ class Freshness:
     def __init__(self, library: Library, ttl_s: float) -> None:
         """`ttl_s`: how long a count of commits is kept; it costs two git processes, too much for every request."""
         self._library = library
-        self._behind: TTLCache[str, int | None] = TTLCache(1_000, ttl_s)
+        self._behind: TTLCache[str, Lag] = TTLCache(1_000, ttl_s)
         self._lock = threading.Lock()
 
     def entry(self, generation: Generation) -> IndexEntry:
         """The index entry of one generation."""
-        manifest, behind = generation.manifest, self._commits_behind(generation)
-        status = "degraded" if self.problem(generation) else "behind" if behind else "fresh"
+        manifest, behind = generation.manifest, self._lag(generation)
+        status = "degraded" if self.problem(generation) else "behind" if behind.is_behind else "fresh"
         return IndexEntry(
             repo=manifest.repo,
             generation=manifest.gen_id,
             commit=manifest.commit,
             built_at=manifest.created_at.isoformat(timespec="seconds"),
-            commits_behind=behind,
+            commits_behind=behind.commits,
+            minutes_behind=behind.minutes,
             dagster_run_id=manifest.dagster_run_id,
             status=status,
         )
@@ -46,25 +46,25 @@ class Freshness:
     def problem(self, generation: Generation) -> str:
         """Why this generation is not all there could be, '' when it is."""
         refused = self._library.reader(generation.repo).problem
-        return without_server_paths(refused or generation.lexical_error)
+        return without_server_paths(refused or generation.lexical_error) or pending(generation)
 
-    def _commits_behind(self, generation: Generation) -> int | None:
+    def _lag(self, generation: Generation) -> Lag:
         gen_id = generation.manifest.gen_id
+        with self._lock, suppress(KeyError):  # no `in` before it: an entry may expire between two looks
+            known: Lag = self._behind[gen_id]
+            return known
+        found = lag(self._library.home, generation.repo, generation.manifest.commit)
         with self._lock:
-            if gen_id in self._behind:
-                known: int | None = self._behind[gen_id]
-                return known
-        home = self._library.home
-        try:
-            head = mirror.head(home, generation.repo)
-            counted = GitRepository(home.repository(generation.repo).mirror).commits_between(
-                generation.manifest.commit, head
-            )
-        except CodeIntelError:
-            counted = None
-        with self._lock:
-            self._behind[gen_id] = counted
-        return counted
+            self._behind[gen_id] = found
+        return found
+
+
+def pending(generation: Generation) -> str:
+    """How much of the dense index is missing, '' when it is complete."""
+    counts = generation.manifest.counts
+    if not counts.is_dense_pending:
+        return ""
+    return f"dense: pending, {100 * counts.embedded // counts.chunks} % of the chunks of '{generation.repo}' embedded"
 
 
 def coverage(generations: Sequence[Generation], degraded: Mapping[str, str]) -> Coverage:
@@ -74,6 +74,9 @@ def coverage(generations: Sequence[Generation], degraded: Mapping[str, str]) -> 
         for reason, files in generation.manifest.coverage.items():
             if reason != "indexed":
                 skipped[reason] = skipped.get(reason, 0) + files
+    missing = "; ".join(filter(None, map(pending, generations)))
+    if missing and "dense" not in degraded:
+        degraded = {**degraded, "dense": missing}
     return Coverage(
         searched=[generation.repo for generation in generations],
         skipped=dict(sorted(skipped.items())),
@@ -87,6 +90,8 @@ def warnings(entries: Sequence[IndexEntry], searched: Coverage) -> list[str]:
     for entry in entries:
         if entry.commits_behind:
             found.append(f"the index of '{entry.repo}' is {entry.commits_behind} commits behind its mirror")
+        elif entry.minutes_behind:
+            found.append(f"the source of '{entry.repo}' has commits that are not indexed yet")
         if entry.status == "degraded":
             found.append(f"'{entry.repo}' is served degraded; `status` says why")
     return found

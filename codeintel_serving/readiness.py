@@ -1,4 +1,6 @@
-"""Readiness: what works, what is degraded and why. Looks at what is loaded; loads and waits for nothing."""
+"""Readiness: what works, what is degraded and why. Looks at what is loaded and loads nothing; the only wait
+is for configured model endpoints, which are asked a real question (see `probes`).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def readiness(services: Services) -> Readiness:
                 "generations": _generations(services, generations),
                 "encoder": _encoder(services, generations),
                 "jvm": _jvm(generations),
+                "dense_device": _dense_device(generations),
             }
+        checks |= {f"{role}_model": _check("degraded", why) for role, why in services.probes.problems().items()}
     except CodeIntelError as error:
         checks = {"generations": _check("down", str(error))}
     state = _state(checks)
@@ -58,6 +62,11 @@ def _encoder(services: Services, generations: list[Generation]) -> Check:
 def _jvm(generations: list[Generation]) -> Check:
     problems = [generation.lexical_error for generation in generations if generation.lexical is None]
     return _check("down" if len(problems) == len(generations) else "degraded", "; ".join(problems))
+
+
+def _dense_device(generations: list[Generation]) -> Check:
+    reasons = {generation.dense.primary.device.reason for generation in generations}
+    return _check("degraded", "; ".join(sorted(filter(None, reasons))))
 
 
 def _check(status: Literal["degraded", "down"], reason: str) -> Check:

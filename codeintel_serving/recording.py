@@ -67,7 +67,7 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             trace.error = error.slug if isinstance(error, CodeIntelError) else CodeIntelError.slug
             raise
         finally:
-            trace.finish(current)
+            trace.close(current)
             with step("trace.write") as writing:
                 if not journal.write(trace):
                     writing.end(Status.FAILED, "the trace journal cannot be written")

@@ -13,11 +13,14 @@ from typing import Self, TypeVar
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
-from codeintel_core.errors import CodeIntelError
+from codeintel_core.errors import CodeIntelError, UnknownGeneration, UnknownRepository
+from codeintel_core.generations import rollback
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.reader import Library
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
+from codeintel_core.models.roles import chat_model, score_model
+from codeintel_core.repository import mirror
 from codeintel_core.retrieval.engine import Hit, SearchEngine
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
@@ -25,7 +28,7 @@ from codeintel_core.telemetry import current_run, metrics, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_serving import files, freshness
 from codeintel_serving.display import without_server_paths
-from codeintel_serving.encoder import LazyEncoder, local_encoder
+from codeintel_serving.encoder import LazyEncoder, query_encoder
 from codeintel_serving.freshness import Freshness
 from codeintel_serving.models import (
     ChannelScore,
@@ -37,6 +40,7 @@ from codeintel_serving.models import (
     SearchResponse,
     StatusResponse,
 )
+from codeintel_serving.probes import Probes
 from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
 
 _log = logging.getLogger("codeintel.serving")
@@ -48,16 +52,18 @@ class Services:
     """Everything that serves one home; close it, or use it as a context manager.
 
     Attributes:
-        settings, home, library, engine, encoder, journal, freshness: the parts, wired.
+        settings, home, library, engine, encoder, chat, reranker, probes, journal, freshness: the parts, wired.
     """
 
     def __init__(self, settings: Settings, *, encoder: Callable[[], Encoder] | None = None) -> None:
-        """`encoder` loads the query encoder on first use; the embedded model by default."""
+        """`encoder` loads the query encoder on first use; the one the settings name by default."""
         self.settings = settings
         self.home = Home(settings.home)
-        self.library = Library(self.home, verify=settings.verify_digests)
-        self.encoder = LazyEncoder(encoder or (lambda: local_encoder(settings)))
+        self.library = Library(self.home, verify=settings.verify_digests, device=settings.dense_device)
+        self.encoder = LazyEncoder(encoder or (lambda: query_encoder(settings)))
         self.engine = SearchEngine(settings, self.encoder)
+        self.chat, self.reranker = chat_model(settings), score_model(settings)
+        self.probes = Probes(settings)
         self.journal = TraceJournal(self.home.trace_journal)
         self.freshness = Freshness(self.library, settings.watch_interval_s)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
@@ -78,11 +84,13 @@ class Services:
         self._watcher = threading.Thread(target=self._watch, name="generation-watcher", daemon=True)
         self._watcher.start()
 
-    def warm(self, repos: Sequence[str] = ()) -> None:
+    def warm(self, repos: Sequence[str] = (), as_of: str = "") -> None:
         """Load the encoder, open generations, start the JVM and run each index once; problems are left to requests."""
-        for part in (self._warm_encoder, lambda: self._refresh(repos)):
+        for part in (self._warm_encoder, lambda: self._open_old(repos, as_of) if as_of else self._refresh(repos)):
             try:
                 part()
+            except (UnknownGeneration, UnknownRepository):
+                continue  # the caller's mistake, which the request answers
             except CodeIntelError as error:
                 _log.warning("not everything is warm: %s", error)
 
@@ -95,6 +103,12 @@ class Services:
         self.engine.close()
         self.library.close()
         self.journal.close()
+
+    async def aclose(self) -> None:
+        """Close the model connections of the running event loop; part of its end, before `close`."""
+        for model in (self.chat, self.reranker):
+            if model is not None:
+                await model.endpoint.aclose()
 
     def submit(self, work: Callable[[], _T]) -> Future[_T]:
         """Run `work` in a thread that records its steps in the caller's run."""
@@ -117,7 +131,7 @@ class Services:
         with recorded(asked, caller, self.home, self.journal) as (current, trace), ExitStack() as pins:
             with step("scope.resolve"):
                 scope = request.scope.as_scope()
-                generations = pins.enter_context(self.library.pin(scope.repos))
+                generations = pins.enter_context(self.library.pin(scope.repos, request.scope.as_of))
             note_generations(trace, generations)
             found = self.engine.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
             note_hits(trace, found)
@@ -153,6 +167,7 @@ class Services:
         )
 
     def _repository_status(self, name: str) -> RepositoryStatus:
+        group, held = self._registered(name)
         try:
             generation = self.library.reader(name).acquire()
         except CodeIntelError as error:
@@ -163,6 +178,9 @@ class Services:
                 chunks=0,
                 coverage={},
                 secondary_ratio=0.0,
+                group=group,
+                held=held,
+                dense_device="",
                 problem=without_server_paths(str(error)),
             )
         try:
@@ -174,10 +192,19 @@ class Services:
                 chunks=manifest.counts.chunks,
                 coverage=manifest.coverage,
                 secondary_ratio=round(manifest.counts.compaction_ratio, 4),
+                group=group,
+                held=held,
+                dense_device=generation.dense.primary.device.text,
                 problem=self.freshness.problem(generation),
             )
         finally:
             generation.release()
+
+    def _registered(self, name: str) -> tuple[str, str]:
+        """The group of a repository, and why its automatic builds wait."""
+        hold = rollback.hold_of(self.home, name)
+        held = f"rolled back from {hold.head[:10]}; waits for a newer commit or `rollback --resume`" if hold else ""
+        return mirror.registration(self.home, name).group, held
 
     def _warm_encoder(self) -> None:
         self.encoder().encode_query("warm up")
@@ -197,6 +224,11 @@ class Services:
                     _log.info("serving generation %s", generation.manifest.gen_id)
                     metrics.GENERATION_INFO.labels(name).set(generation.manifest.created_at.timestamp())
                     self._warm_generation(generation)
+
+    def _open_old(self, repos: Sequence[str], as_of: str) -> None:
+        with self.library.pin(repos, as_of) as generations:
+            for generation in generations:
+                self._warm_generation(generation)
 
     def _warm_generation(self, generation: Generation) -> None:
         if generation.lexical is not None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from codeintel_core.catalog import Catalog, ChunkRow
 from codeintel_core.errors import CodeIntelError, GenerationCorrupt
 from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.leases import ReaderLease
 from codeintel_core.generations.manifest import Manifest
+from codeintel_core.home import RepositoryHome
 from codeintel_core.indexes.dense import DenseIndex, Operating
+from codeintel_core.indexes.gpu import Wanted
 from codeintel_core.indexes.lexical import LexicalIndex
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.telemetry import step
@@ -25,14 +28,15 @@ class Generation:
         lexical: the Lucene index, or None when it cannot be used (`lexical_error` says why).
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, mirror: Path) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, mirror: Path, device: Wanted = "cpu") -> None:
         self.manifest = manifest
         self._git = GitRepository(mirror)
         self._users = 0
         self._retired = False
         self._closed = False
         self._lock = threading.Lock()
-        self.dense = _open_dense(folder, manifest)
+        self._lease: ReaderLease | None = None
+        self.dense = _open_dense(folder, manifest, device)
         self.catalog = Catalog(folder / "catalog.duckdb")
         self.lexical: LexicalIndex | None = None
         self.lexical_error = ""
@@ -42,13 +46,22 @@ class Generation:
             self.lexical_error = str(error)
 
     @classmethod
-    def open(cls, folder: Path, mirror: Path, *, verify: bool = True) -> Generation:
-        """Verify the digests of a published generation and open it; raises `GenerationCorrupt`."""
-        with step("generation.open", gen_id=folder.name):
-            manifest = manifests.load(folder)
-            if verify:
-                manifests.verify(folder, manifest)
-            return cls(folder, manifest, mirror)
+    def open(cls, folder: Path, mirror: Path, *, verify: bool = True, device: Wanted = "cpu") -> Generation:
+        """Lease a published generation, verify its digests and open it; raises `GenerationCorrupt`."""
+        with step("generation.open", gen_id=folder.name) as current:
+            lease = ReaderLease.take(RepositoryHome(folder.parent.parent), folder.name)
+            current.set(leased=lease is not None)
+            try:
+                manifest = manifests.load(folder)
+                if verify:
+                    manifests.verify(folder, manifest)
+                opened = cls(folder, manifest, mirror, device)
+            except BaseException:
+                if lease is not None:
+                    lease.give_back()
+                raise
+            opened._lease = lease
+            return opened
 
     @property
     def repo(self) -> str:
@@ -90,11 +103,13 @@ class Generation:
             self.catalog.close()
             if self.lexical is not None:
                 self.lexical.close()
+            if self._lease is not None:
+                self._lease.give_back()
 
 
-def _open_dense(folder: Path, manifest: Manifest) -> DenseIndex:
+def _open_dense(folder: Path, manifest: Manifest, device: Wanted) -> DenseIndex:
     operating = manifest.dense.get("operating", {})
-    dense = DenseIndex.open(folder / "dense", Operating(**operating))
+    dense = DenseIndex.open(folder / "dense", Operating(**operating), device)
     if dense.primary.dimension != manifest.contract.dimension:
         raise GenerationCorrupt(
             f"generation {manifest.gen_id}: the dense index has dimension {dense.primary.dimension}, "

@@ -44,6 +44,16 @@ class Counts(_Frozen):
     lucene: int
 
     @property
+    def embedded(self) -> int:
+        """Chunks that have a vector; fewer than `chunks` while the dense index is pending."""
+        return self.primary - self.tombstones + self.secondary
+
+    @property
+    def is_dense_pending(self) -> bool:
+        """Whether vectors are still missing: published lexical first, a later generation completes it."""
+        return self.embedded < self.chunks
+
+    @property
     def compaction_ratio(self) -> float:
         """(secondary + tombstones) / primary; what the compaction threshold is compared with."""
         return (self.secondary + self.tombstones) / max(1, self.primary)

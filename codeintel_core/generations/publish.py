@@ -60,10 +60,13 @@ def publish(home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
 def point_at(home: RepositoryHome, gen_id: str) -> None:
     """Roll back or forward: make an existing generation the served one, after verifying it."""
     folder = home.generation(gen_id)
+    unknown = UnknownGeneration(f"'{home.name}' keeps no generation {gen_id}; see `codeintel generations {home.name}`")
     if gen_id not in {path.name for path in home.generations.glob("*")}:
-        raise UnknownGeneration(f"'{home.name}' keeps no generation {gen_id}; see `codeintel status`")
+        raise unknown
     manifests.verify(folder, manifests.load(folder))
     with publish_lock(home):
+        if not folder.is_dir():  # collected while it was verified
+            raise unknown
         _point(home, gen_id)
 
 

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from codeintel_core.errors import CodeIntelError, GenerationCorrupt, NotIndexed, UnknownRepository
+from codeintel_core.errors import CodeIntelError, GenerationCorrupt, NotIndexed, UnknownGeneration, UnknownRepository
+from codeintel_core.generations import as_of as as_of_names
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home, RepositoryHome
+from codeintel_core.indexes.gpu import Wanted
 
 _log = logging.getLogger("codeintel.reader")
+_OLD_OPEN = 4  # generations besides the served one that stay open for questions about the past
 
 
 class RepositoryReader:
     """The served generation of one repository."""
 
-    def __init__(self, home: RepositoryHome, *, verify: bool = True) -> None:
+    def __init__(self, home: RepositoryHome, *, verify: bool = True, device: Wanted = "cpu") -> None:
         self._home = home
         self._verify = verify
+        self._device = device
         self._serving: Generation | None = None
         self._refused = ""
         self._lock = threading.Lock()  # one refresh at a time
+        self._old: OrderedDict[str, Generation] = OrderedDict()  # the last used at the end
+        self._old_lock = threading.Lock()
         self.problem = ""  # why CURRENT is not the one that serves; '' when it is
 
     def refresh(self) -> bool:
@@ -61,19 +68,54 @@ class RepositoryReader:
             raise GenerationCorrupt(self.problem)
         raise NotIndexed(f"'{self._home.name}' has no published generation; run `codeintel build {self._home.name}`")
 
+    def acquire_as_of(self, when: str) -> Generation:
+        """Pin the kept generation that `when` names (see `as_of.resolve`); the caller must `release` it.
+
+        Raises:
+            UnknownGeneration: none is kept for it.
+            GenerationCorrupt: its files are not what was published.
+        """
+        gen_id = as_of_names.resolve(self._home, when)
+        serving = self._serving
+        if serving is not None and serving.manifest.gen_id == gen_id and serving.acquire():
+            return serving
+        with self._old_lock:
+            if gen_id not in self._old:
+                self._old[gen_id] = self._open_old(gen_id)
+            self._old.move_to_end(gen_id)
+            found = self._old[gen_id]
+            found.acquire()
+            while len(self._old) > _OLD_OPEN:
+                self._old.popitem(last=False)[1].retire()
+            return found
+
     def close(self) -> None:
-        """Retire the served generation."""
+        """Retire the served generation and the old ones that are open."""
+        with self._old_lock:
+            while self._old:
+                self._old.popitem()[1].retire()
         with self._lock:
             if self._serving is not None:
                 self._serving.retire()
                 self._serving = None
 
+    def _open(self, gen_id: str) -> Generation:
+        folder = self._home.generation(gen_id)
+        return Generation.open(folder, self._home.mirror, verify=self._verify, device=self._device)
+
+    def _open_old(self, gen_id: str) -> Generation:
+        try:
+            return self._open(gen_id)
+        except (GenerationCorrupt, OSError):
+            if self._home.generation(gen_id).is_dir():
+                raise
+            raise UnknownGeneration(f"generation {gen_id} of '{self._home.name}' was just removed") from None
+
     def _open_first(self, gen_ids: Sequence[str]) -> tuple[Generation | None, str]:
         problem = ""
         for gen_id in gen_ids:
             try:
-                folder = self._home.generation(gen_id)
-                return Generation.open(folder, self._home.mirror, verify=self._verify), problem
+                return self._open(gen_id), problem
             except Exception as error:  # whatever is wrong with it, another one serves and readiness says why
                 why = str(error)
                 if not isinstance(error, CodeIntelError):
@@ -91,9 +133,10 @@ class RepositoryReader:
 class Library:
     """All repositories of a home, each with its reader."""
 
-    def __init__(self, home: Home, *, verify: bool = True) -> None:
+    def __init__(self, home: Home, *, verify: bool = True, device: Wanted = "cpu") -> None:
         self.home = home
         self._verify = verify
+        self._device = device
         self._readers: dict[str, RepositoryReader] = {}
         self._lock = threading.Lock()
 
@@ -104,7 +147,9 @@ class Library:
                 if name not in self.home.repository_names():
                     known = ", ".join(self.home.repository_names()) or "none; run `codeintel add PATH_OR_URL`"
                     raise UnknownRepository(f"no repository '{name[:100]}' is registered (registered: {known})")
-                self._readers[name] = RepositoryReader(self.home.repository(name), verify=self._verify)
+                self._readers[name] = RepositoryReader(
+                    self.home.repository(name), verify=self._verify, device=self._device
+                )
             return self._readers[name]
 
     def refresh(self) -> list[str]:
@@ -112,24 +157,33 @@ class Library:
         return [name for name in self.home.repository_names() if self.reader(name).refresh()]
 
     @contextmanager
-    def pin(self, names: Sequence[str]) -> Iterator[list[Generation]]:
+    def pin(self, names: Sequence[str], as_of: str = "") -> Iterator[list[Generation]]:
         """Pin one generation of each repository (of all that have one when `names` is empty) for a request.
+
+        `as_of` asks for an older generation; without `names`, of the repositories that keep one for it.
 
         Raises:
             UnknownRepository: a name is not registered.
+            UnknownGeneration: `as_of` names nothing that is kept.
             NotIndexed: nothing to pin.
         """
         with ExitStack() as stack:
             pinned: list[Generation] = []
+            unknown: UnknownGeneration | None = None
             for name in dict.fromkeys(names) if names else self.home.repository_names():
+                reader = self.reader(name)
                 try:
-                    generation = self.reader(name).acquire()
-                except NotIndexed:
+                    generation = reader.acquire_as_of(as_of) if as_of else reader.acquire()
+                except (NotIndexed, UnknownGeneration) as error:
                     if names:
                         raise
+                    if isinstance(error, UnknownGeneration):
+                        unknown = error
                     continue
                 stack.callback(generation.release)
                 pinned.append(generation)
+            if not pinned and unknown is not None:
+                raise unknown
             if not pinned:
                 raise NotIndexed("nothing is indexed yet; run `codeintel add PATH_OR_URL` and `codeintel build NAME`")
             yield pinned

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from codeintel_core.embedding.contract import Matrix
 from codeintel_core.errors import ContractMismatch, GenerationCorrupt
+from codeintel_core.indexes import gpu
 
 Ids = NDArray[np.int64]
 _GATHER_SHARE = 0.05  # below this share of allowed positions, gather + dot wins
@@ -37,14 +38,18 @@ class Shard:
             raise GenerationCorrupt(f"a dense index holds {index.ntotal} vectors but {len(ids)} ids")
         self._index = index
         self.ids = ids
+        self.device = gpu.Device("cpu")
+        self._clone: gpu.GpuClone | None = None
 
     @classmethod
-    def open(cls, folder: Path, name: str) -> Shard:
-        """Open `<name>.faiss` and `<name>_ids.npy`, memory-mapped."""
+    def open(cls, folder: Path, name: str, device: gpu.Wanted = "cpu") -> Shard:
+        """Open `<name>.faiss` and `<name>_ids.npy`, memory-mapped, and clone the index to a GPU when asked to."""
         import faiss
 
         index = faiss.read_index(str(folder / f"{name}.faiss"), faiss.IO_FLAG_MMAP_IFC)
-        return cls(index, np.load(folder / f"{name}_ids.npy", mmap_mode="r", allow_pickle=False))
+        shard = cls(index, np.load(folder / f"{name}_ids.npy", mmap_mode="r", allow_pickle=False))
+        shard._clone, shard.device = gpu.clone(index, device)
+        return shard
 
     def write(self, folder: Path, name: str) -> None:
         """Write both files."""
@@ -81,7 +86,10 @@ class Shard:
                 return self._gather(queries, k, np.flatnonzero(keep))
             bits = np.packbits(keep, bitorder="little")
             selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-        scores, positions = self._index.search(queries, k, params=_parameters(selector, at))
+        if self._clone is not None and selector is None:
+            scores, positions = self._clone.search(queries, k, _parameters(None, at))
+        else:  # GPU indexes take no selectors
+            scores, positions = self._index.search(queries, k, params=_parameters(selector, at))
         found = np.where(positions >= 0, self.ids[np.maximum(positions, 0)], -1)
         return scores, found
 
@@ -115,12 +123,12 @@ class DenseIndex:
         self._alive = ~np.isin(primary.ids, tombstones) if len(tombstones) else None
 
     @classmethod
-    def open(cls, folder: Path, at: Operating) -> DenseIndex:
-        """Open the dense folder of a generation."""
+    def open(cls, folder: Path, at: Operating, device: gpu.Wanted = "cpu") -> DenseIndex:
+        """Open the dense folder of a generation; `device` is where the primary is searched."""
         import pyarrow.parquet as pq
 
         tombstones = pq.read_table(folder / "tombstones.parquet")["chunk_id"].to_numpy()
-        return cls(Shard.open(folder, PRIMARY), Shard.open(folder, SECONDARY), tombstones, at)
+        return cls(Shard.open(folder, PRIMARY, device), Shard.open(folder, SECONDARY), tombstones, at)
 
     @property
     def count(self) -> int:

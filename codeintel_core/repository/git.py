@@ -114,9 +114,11 @@ class GitRepository:
         commit, seconds, subject = out.decode("utf-8", "replace").strip().split("\0", 2)
         return Commit(commit, datetime.fromtimestamp(min(int(seconds), _LATEST_S), UTC), subject)
 
-    def commits_between(self, old: str, new: str) -> int:
-        """How many commits of `new` are not in `old` (both resolved)."""
-        return int(self.git("rev-list", "--count", "--end-of-options", f"{old}..{new}"))
+    def missing(self, old: str, new: str) -> tuple[int, datetime | None]:
+        """How many commits of `new` are not in `old` (both resolved), and when the first of them was committed."""
+        out = self.git("rev-list", "--timestamp", "--end-of-options", f"{old}..{new}")
+        seconds = [int(line.split(b" ", 1)[0]) for line in out.splitlines()]
+        return len(seconds), datetime.fromtimestamp(min(*seconds, _LATEST_S), UTC) if seconds else None
 
     def tree(self, sha: str) -> list[TreeEntry]:
         """All files of the commit, sorted by path bytes as git lists them."""

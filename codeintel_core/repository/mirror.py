@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from codeintel_core.errors import (
@@ -25,6 +25,7 @@ from codeintel_core.repository.git import GitRepository, run_git
 _log = logging.getLogger("codeintel.mirror")
 _HEAD_REF = "refs/codeintel/head"
 _BRANCH = re.compile(r"[^\s\x00-\x1f\x7f:*?\[\\^~]{1,250}")
+_GROUP = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _URL = re.compile(r"(https?|ssh|git|file)://|[\w.-]+@[\w.-]+:")
 
 
@@ -35,6 +36,12 @@ class Registration:
     name: str
     source: str  # absolute path or URL
     branch: str  # '' follows the source's HEAD
+    group: str = ""  # repositories of a group share a freshness target
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the source is a folder of this machine."""
+        return _URL.match(self.source) is None
 
 
 def registration(home: Home, name: str) -> Registration:
@@ -46,10 +53,12 @@ def registration(home: Home, name: str) -> Registration:
         raise UnknownRepository(f"no repository '{name}' is registered (registered: {known})") from None
 
 
-def add(home: Home, source: str, *, name: str = "", branch: str = "", timeout_s: float = 600.0) -> Registration:
+def add(
+    home: Home, source: str, *, name: str = "", branch: str = "", group: str = "", timeout_s: float = 600.0
+) -> Registration:
     """Register a repository: fetch its mirror, check that it has a commit, then let it appear in the home.
 
-    Adding the same source again refreshes the mirror.
+    Adding the same source again refreshes the mirror, and moves it to `group` when one is given.
 
     Raises:
         SourceUnavailable: not a git repository, unreachable, or without a commit.
@@ -59,7 +68,9 @@ def add(home: Home, source: str, *, name: str = "", branch: str = "", timeout_s:
     if branch and (not _BRANCH.fullmatch(branch) or ".." in branch):
         raise InvalidRevision("a branch name has 1..250 characters, without blanks, '..' or any of : * ? [ \\ ^ ~")
     source = _resolve_source(source, timeout_s)
-    entry = Registration(check_name(name or default_name(source)), source, branch)
+    if group and not _GROUP.fullmatch(group):
+        raise InvalidRequest("a group has 1..100 of a-z A-Z 0-9 . _ -")
+    entry = Registration(check_name(name or default_name(source)), source, branch, group)
     target = home.repository(entry.name)
     if target.registration.exists():
         known = registration(home, entry.name)
@@ -72,6 +83,9 @@ def add(home: Home, source: str, *, name: str = "", branch: str = "", timeout_s:
                 f"'{entry.name}' already follows {known.branch or 'HEAD'}; add branch '{branch}' under another --name"
             )
         refresh(home, entry.name, timeout_s=timeout_s)
+        if group and group != known.group:
+            known = replace(known, group=group)
+            _register(target, known)
         return known
     try:
         home.repos.mkdir(parents=True, exist_ok=True)
@@ -82,13 +96,19 @@ def add(home: Home, source: str, *, name: str = "", branch: str = "", timeout_s:
         staged = RepositoryHome(partial)
         run_git(partial, ["init", "--bare", "--quiet", str(staged.mirror)], timeout_s=timeout_s)
         _fetch(staged.mirror, entry, timeout_s)
-        staged.registration.write_text(json.dumps(asdict(entry), indent=1) + "\n")
+        _register(staged, entry)
         if target.root.exists():  # left by an interrupted add of an older version: it has no registration
             shutil.rmtree(target.root)
         partial.rename(target.root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return entry
+
+
+def _register(at: RepositoryHome, entry: Registration) -> None:
+    pending = at.registration.with_suffix(".tmp")
+    pending.write_text(json.dumps(asdict(entry), indent=1) + "\n")
+    pending.replace(at.registration)
 
 
 def refresh(home: Home, name: str, *, timeout_s: float = 600.0) -> str:
@@ -111,6 +131,29 @@ def head(home: Home, name: str) -> str:
         return GitRepository(home.repository(name).mirror).resolve(_HEAD_REF)
     except InvalidRevision:
         raise SourceUnavailable(f"'{name}' has no commit yet; commit something and add it again") from None
+
+
+def source_head(home: Home, name: str, *, timeout_s: float) -> str:
+    """The commit that the source's followed branch is at now; fetches nothing.
+
+    Raises:
+        SourceUnavailable: it cannot be asked within the limit, or has no such branch.
+    """
+    entry = registration(home, name)
+    wanted = f"refs/heads/{entry.branch}" if entry.branch else "HEAD"
+    try:
+        if entry.is_local:
+            return GitRepository(Path(entry.source), timeout_s).resolve(wanted)
+        out = run_git(
+            home.repository(name).mirror, ["ls-remote", "--end-of-options", entry.source, wanted], timeout_s=timeout_s
+        )
+    except (GitFailed, InvalidRevision) as error:
+        raise SourceUnavailable(f"cannot ask {redact(entry.source)} for its head: {redact(str(error))}") from None
+    lines = [line.split("\t") for line in out.decode("utf-8", "replace").splitlines()]
+    heads = [line[0] for line in lines if len(line) == 2 and line[1] == wanted]
+    if not heads:
+        raise SourceUnavailable(f"{redact(entry.source)} has no {entry.branch or 'HEAD'}")
+    return heads[0]
 
 
 def _fetch(mirror: Path, entry: Registration, timeout_s: float) -> None:

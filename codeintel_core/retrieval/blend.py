@@ -29,9 +29,11 @@ class Blend:
     reason: str
 
 
-def blend(profile: QueryProfile, channels: Mapping[str, Ranked]) -> Blend:
-    """Weights for the channels that completed."""
+def blend(profile: QueryProfile, channels: Mapping[str, Ranked], fixed_share: float | None = None) -> Blend:
+    """Weights for the channels that completed; `fixed_share` overrides the lexical share, for comparison."""
     share, reason = lexical_share(profile, channels)
+    if fixed_share is not None:
+        share, reason = fixed_share, "fixed share"
     return Blend({LEXICAL: share, DENSE: 1 - share, SYMBOLS: SYMBOLS_WEIGHT}, reason)
 
 

@@ -15,8 +15,8 @@ from codeintel_core.errors import CodeIntelError, DeadlineExceeded
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.telemetry import Status, Step, step
 
-DENSE, LEXICAL = "dense", "lexical"
-CHANNELS = (DENSE, LEXICAL)
+DENSE, LEXICAL, SYMBOLS = "dense", "lexical", "symbols"
+CHANNELS = (DENSE, LEXICAL, SYMBOLS)
 _NOTHING: Ranked = (np.empty(0, np.int64), np.empty(0, np.float32))
 
 

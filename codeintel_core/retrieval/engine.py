@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-import numpy as np
-from cachetools import LRUCache
-
-from codeintel_core.analysis import query_terms, unique
 from codeintel_core.catalog import ChunkRow
 from codeintel_core.deadline import Deadline
-from codeintel_core.embedding.contract import Encoder, Matrix
+from codeintel_core.embedding.contract import Encoder
 from codeintel_core.errors import InvalidRequest, RetrievalUnavailable
 from codeintel_core.generations.generation import Generation
-from codeintel_core.indexes.dense import merge
-from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
 from codeintel_core.retrieval import fusion, priors
+from codeintel_core.retrieval.blend import blend
+from codeintel_core.retrieval.budget import budget
 from codeintel_core.retrieval.channels import (
     CHANNELS,
     DENSE,
     LEXICAL,
+    SYMBOLS,
     ChannelPools,
     ChannelResult,
     Search,
     Skipped,
 )
 from codeintel_core.retrieval.profile import QueryProfile, profile
+from codeintel_core.retrieval.searches import SEARCHES, Request, Resources
+from codeintel_core.retrieval.selection import select
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, step
@@ -48,6 +46,23 @@ class Mode(StrEnum):
 _CHANNELS_OF = {Mode.HYBRID: CHANNELS, Mode.LEXICAL: (LEXICAL,), Mode.SEMANTIC: (DENSE,)}
 
 
+OPTIONAL = frozenset({SYMBOLS})
+"""Channels that only add: nothing is degraded without them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How candidates are ranked; the default is what evaluation chose, the rest is there to be compared with."""
+
+    fusion: str = "scores"
+    """Name in `fusion.FUSIONS`."""
+    without_priors: frozenset[str] = frozenset()
+    without_channels: frozenset[str] = frozenset()
+    lexical_share: float | None = None
+    """A fixed share in place of `blend`."""
+    collapse_copies: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelRank:
     """Where a channel put a chunk."""
@@ -58,7 +73,7 @@ class ChannelRank:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A ranked chunk, the generation it comes from and how each channel saw it."""
+    """A ranked chunk, the generation it comes from, how each channel saw it and what each prior added."""
 
     chunk: ChunkRow
     gen_id: str
@@ -66,6 +81,8 @@ class Hit:
     score: float
     fused: float
     channels: dict[str, ChannelRank]
+    explain: dict[str, float] = field(default_factory=dict)
+    """Prior -> what it added to `fused`; together they make `score`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,8 @@ class SearchResult:
     profile: QueryProfile
     channels: dict[str, ChannelResult]
     candidates: int
+    weights: dict[str, float] = field(default_factory=dict)
+    """Weight of each channel in the fused score."""
 
     @property
     def degraded(self) -> dict[str, str]:
@@ -90,13 +109,12 @@ class SearchResult:
 class SearchEngine:
     """Runs queries; holds the thread pools and Lucene searchers, which are reused between requests."""
 
-    def __init__(self, settings: Settings, encoder: Callable[[], Encoder]) -> None:
+    def __init__(self, settings: Settings, encoder: Callable[[], Encoder], ranking: Ranking | None = None) -> None:
         """`encoder` is called on first use and may raise `CodeIntelError`: then search is lexical only."""
         self._settings = settings
-        self._encoder = encoder
+        self._ranking = ranking or Ranking()
+        self._resources = Resources(encoder)
         self._pools = ChannelPools(settings.channel_workers)
-        self._searchers: LRUCache[tuple[LexicalIndex, ...], LexicalSearcher] = LRUCache(64)
-        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Stop the thread pools."""
@@ -123,88 +141,56 @@ class SearchEngine:
             raise InvalidRequest(f"limit must be 1..{MAX_LIMIT}")
         deadline = (deadline or Deadline.after(60)).within(self._settings.retrieval_budget_ms / 1000)
         with step("query.profile") as current:
-            query_profile = profile(query)
-            current.set(kind=query_profile.kind.value, lexical_weight=query_profile.lexical_weight)
-        with step("retrieve.gather", channels=len(_CHANNELS_OF[mode]), repositories=len(generations)):
-            searches = {name: self._search_of(name, query, generations, scope, deadline) for name in _CHANNELS_OF[mode]}
-            results = self._pools.run(searches, deadline)
-            if not any(result.status is Status.COMPLETED for result in results.values()):
-                why = "; ".join(f"{name} {result.status}: {result.reason}" for name, result in results.items())
-                raise RetrievalUnavailable(f"no retrieval channel answered ({why})")
-        with step("fuse.scores") as current:
-            weights = {LEXICAL: query_profile.lexical_weight, DENSE: 1 - query_profile.lexical_weight}
-            completed = {name: r.ranked for name, r in results.items() if r.status is Status.COMPLETED}
-            fused = fusion.by_scores(completed, weights)
-            current.set(candidates=len(fused))
+            asked = profile(query)
+            current.set(kind=asked.kind.value, names=len(asked.names), vague=asked.is_vague)
+        with step("query.budget", limit=limit) as current:
+            plan = budget(asked, candidates=self._settings.candidates, repositories=len(generations), limit=limit)
+            current.set(depth=plan.depth, hydrated=plan.hydrated, reason=plan.reason)
+        request = Request(query, asked, generations, scope, plan.depth, deadline)
+        results = self._gather(request, mode)
+        completed = {name: r.ranked for name, r in results.items() if r.status is Status.COMPLETED}
+        with step("fuse.scores", fusion=self._ranking.fusion) as current:
+            blended = blend(asked, completed, self._ranking.lexical_share)
+            fused = fusion.FUSIONS[self._ranking.fusion](completed, blended.weights)
+            current.set(candidates=len(fused), reason=blended.reason, lexical_share=blended.weights[LEXICAL])
         with step("hydrate.catalog") as current:
-            owner, chunks = _hydrate(fused, generations, scope)
-            current.set(asked=len(fused), found=len(chunks))
-        scored = priors.apply(query, fused, chunks)
-        hits = self._select(scored, fused, chunks, owner, _ranks(completed), limit)
-        return SearchResult(hits, query_profile, results, len(fused))
+            kept = {chunk_id: fused[chunk_id] for chunk_id in list(priors.ordered(fused))[: plan.hydrated]}
+            owners = dict(request.owners)
+            chunks = _hydrate(kept, owners, scope)
+            current.set(asked=len(kept), found=len(chunks))
+        with step("rank.priors", without=",".join(sorted(self._ranking.without_priors))):
+            scored = priors.apply(query, kept, chunks, self._ranking.without_priors)
+        with step("rank.select", per_file=self._settings.max_per_file) as current:
+            ids, copies, capped = select(
+                priors.ordered(scored.scores), chunks, limit=limit, per_file=self._settings.max_per_file,
+                collapse=self._ranking.collapse_copies,
+            )  # fmt: skip
+            current.set(hits=len(ids), copies=copies, capped=capped)
+        ranks = _ranks(completed)
+        hits = [
+            Hit(
+                chunks[i], owners[i].manifest.gen_id, rank, scored.scores[i], fused[i], ranks[i],
+                {name: round(effect, 6) for name, effect in scored.effects[i].items()},
+            )
+            for rank, i in enumerate(ids, 1)
+        ]  # fmt: skip
+        return SearchResult(hits, asked, results, len(fused), blended.weights)
 
-    def _search_of(
-        self, name: str, query: str, generations: Sequence[Generation], scope: Scope, deadline: Deadline
-    ) -> Search | Skipped:
-        k = self._settings.candidates
-        if name == DENSE:
-            return lambda: self._dense(query, generations, scope, k, deadline)
-        usable = [g for g in generations if g.lexical is not None]
-        if not usable:
-            return Skipped(generations[0].lexical_error)
-        return lambda: self._lexical(query, usable, scope, k, deadline)
-
-    def _dense(
-        self, query: str, generations: Sequence[Generation], scope: Scope, k: int, deadline: Deadline
-    ) -> fusion.Ranked:
-        with step("embed.query"):
-            encoder = self._encoder()
-            vector: Matrix = encoder.encode_query(query)
-        ids, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-        for generation in generations:
-            deadline.check("dense search")
-            encoder.contract.require_same(generation.manifest.contract, f"generation {generation.manifest.gen_id}")
-            found = generation.dense.search(vector, k, generation.catalog.allowed_ids(scope))
-            ids.append(found[0])
-            scores.append(found[1])
-        return merge(np.concatenate(ids), np.concatenate(scores), k)
-
-    def _lexical(
-        self, query: str, generations: Sequence[Generation], scope: Scope, k: int, deadline: Deadline
-    ) -> fusion.Ranked:
-        weighted = [(term, 1.0) for term in unique(query_terms(query))]
-        return self._searcher(generations).search(weighted, k, scope, deadline)
-
-    def _searcher(self, generations: Sequence[Generation]) -> LexicalSearcher:
-        # By the opened indexes, not by generation ids: one that was closed and opened again has another reader.
-        indexes = tuple(g.lexical for g in generations if g.lexical is not None)
-        with self._lock:
-            if indexes not in self._searchers:
-                self._searchers[indexes] = LexicalSearcher(indexes)
-            return self._searchers[indexes]
-
-    def _select(
-        self,
-        scored: Mapping[int, float],
-        fused: Mapping[int, float],
-        chunks: Mapping[int, ChunkRow],
-        owner: Mapping[int, str],
-        ranks: Mapping[int, dict[str, ChannelRank]],
-        limit: int,
-    ) -> list[Hit]:
-        hits: list[Hit] = []
-        per_file: dict[tuple[str, str], int] = {}
-        for chunk_id in priors.ordered(scored):
-            chunk = chunks[chunk_id]
-            key = (chunk.repo, chunk.path)
-            if per_file.get(key, 0) >= self._settings.max_per_file:
-                continue
-            per_file[key] = per_file.get(key, 0) + 1
-            rank = len(hits) + 1
-            hits.append(Hit(chunk, owner[chunk_id], rank, scored[chunk_id], fused[chunk_id], ranks[chunk_id]))
-            if len(hits) == limit:
-                break
-        return hits
+    def _gather(self, request: Request, mode: Mode) -> dict[str, ChannelResult]:
+        names = [name for name in _CHANNELS_OF[mode] if name not in self._ranking.without_channels]
+        with step("retrieve.gather", channels=len(names), repositories=len(request.generations)):
+            searches: dict[str, Search | Skipped] = {}
+            for name in names:
+                search = SEARCHES[name](request, self._resources)
+                if name in OPTIONAL and isinstance(search, Skipped):
+                    step(f"retrieve.{name}").end(Status.SKIPPED, search.reason)
+                else:
+                    searches[name] = search
+            results = self._pools.run(searches, request.deadline)
+            if not any(_answers(name, result) for name, result in results.items()):
+                why = "; ".join(f"{name} {r.status}: {r.reason}" for name, r in results.items() if r.reason)
+                raise RetrievalUnavailable(f"no retrieval channel answered ({why})")
+        return results
 
 
 def check_query(query: str) -> str:
@@ -217,16 +203,21 @@ def check_query(query: str) -> str:
     return query.encode("utf-8", "replace").decode()  # lone surrogates
 
 
-def _hydrate(
-    fused: Mapping[int, float], generations: Sequence[Generation], scope: Scope
-) -> tuple[dict[int, str], dict[int, ChunkRow]]:
-    owner: dict[int, str] = {}
+def _answers(name: str, result: ChannelResult) -> bool:
+    """Whether the channel's result can be called an answer: an optional one must have found something."""
+    return result.status is Status.COMPLETED and (name not in OPTIONAL or len(result.ranked[0]) > 0)
+
+
+def _hydrate(fused: Mapping[int, float], owners: Mapping[int, Generation], scope: Scope) -> dict[int, ChunkRow]:
+    """Chunks from the catalogs of the generations that hold them, the scope checked again."""
+    by_generation: dict[str, tuple[Generation, list[int]]] = {}
+    for chunk_id in fused:
+        owner = owners[chunk_id]
+        by_generation.setdefault(owner.manifest.gen_id, (owner, []))[1].append(chunk_id)
     chunks: dict[int, ChunkRow] = {}
-    for generation in generations:
-        found = generation.catalog.hydrate(list(fused), scope)
-        chunks.update(found)
-        owner.update(dict.fromkeys(found, generation.manifest.gen_id))
-    return owner, chunks
+    for generation, ids in by_generation.values():
+        chunks.update(generation.catalog.hydrate(ids, scope))
+    return chunks
 
 
 def _ranks(channels: Mapping[str, fusion.Ranked]) -> dict[int, dict[str, ChannelRank]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ranked = tuple[NDArray[np.int64], NDArray[np.float32]]  # ids and scores, best first
 Fusion = Callable[[Mapping[str, Ranked], Mapping[str, float]], dict[int, float]]
+Scaled = NDArray[np.floating[Any]]
 RRF_K = 60
 # A BM25 list has a long tail of middling scores: a hit at half the best score is less than half as good.
 _EXPONENT = {"lexical": 1.5}
@@ -24,41 +26,42 @@ def by_plain_scores(channels: Mapping[str, Ranked], weights: Mapping[str, float]
     return _weighted(channels, weights, lambda _, scores: _min_max(scores))
 
 
-def by_share_of_best(channels: Mapping[str, Ranked], weights: Mapping[str, float]) -> dict[int, float]:
-    """Weighted sum of scores divided by the channel's best, for comparison."""
-    return _weighted(channels, weights, lambda _, scores: scores / scores.max())
-
-
 def by_ranks(channels: Mapping[str, Ranked], weights: Mapping[str, float], k: int = RRF_K) -> dict[int, float]:
     """Reciprocal Rank Fusion (Cormack et al., 2009): sum of weight / (k + rank), ranks from 1."""
     return _weighted(channels, weights, lambda _, scores: 1 / (k + np.arange(1, len(scores) + 1)))
 
 
+def by_scaled_ranks(channels: Mapping[str, Ranked], weights: Mapping[str, float]) -> dict[int, float]:
+    """`by_ranks` stretched to 0..1, the range that priors expect."""
+    fused = by_ranks(channels, weights)
+    top = max(fused.values(), default=1.0) or 1.0
+    return {chunk_id: score / top for chunk_id, score in fused.items()}
+
+
 def by_equal_ranks(channels: Mapping[str, Ranked], weights: Mapping[str, float]) -> dict[int, float]:
-    """Reciprocal Rank Fusion with the same weight for every channel."""
-    return by_ranks(channels, dict.fromkeys(weights, 1.0))
+    """`by_scaled_ranks` with the same weight for every channel."""
+    return by_scaled_ranks(channels, dict.fromkeys(weights, 1.0))
 
 
 FUSIONS: dict[str, Fusion] = {
     "scores": by_scores,
     "plain_scores": by_plain_scores,
-    "share_of_best": by_share_of_best,
-    "rrf": by_ranks,
+    "rrf": by_scaled_ranks,
     "equal_rrf": by_equal_ranks,
 }
 """Every fusion by name; `scores` is the default, the others are there to be compared with."""
 
 
-def _min_max(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def _min_max(scores: NDArray[np.float32]) -> Scaled:
     low, high = float(scores.min()), float(scores.max())
-    scaled: NDArray[np.float32] = (scores - low) / (high - low) if high > low else np.ones_like(scores)
+    scaled: Scaled = (scores - low) / (high - low) if high > low else np.ones_like(scores)
     return scaled
 
 
 def _weighted(
     channels: Mapping[str, Ranked],
     weights: Mapping[str, float],
-    value_of: Callable[[str, NDArray[np.float32]], NDArray[np.float32]],
+    value_of: Callable[[str, NDArray[np.float32]], Scaled],
 ) -> dict[int, float]:
     fused: dict[int, float] = {}
     for name, (ids, scores) in channels.items():

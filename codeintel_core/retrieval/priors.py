@@ -107,7 +107,8 @@ def path_words(pool: Pool) -> dict[int, float]:
 def file_class(pool: Pool) -> dict[int, float]:
     """Tests, examples, documents, generated and vendored files go down."""
     return {
-        chunk_id: (_CLASS_FACTOR.get(chunk.file_class, 1.0) - 1) * pool.scores[chunk_id] for chunk_id, chunk in _of(pool)
+        chunk_id: (_CLASS_FACTOR.get(chunk.file_class, 1.0) - 1) * pool.scores[chunk_id]
+        for chunk_id, chunk in _of(pool)
     }
 
 
@@ -158,7 +159,7 @@ def _of(pool: Pool) -> Iterable[tuple[int, ChunkRow]]:
 
 
 def _path_overlap(path: str, words: frozenset[str]) -> float:
-    folders, _, file = path.rpartition("/")
-    stem, folder = word_parts(file.split(".")[0]), word_parts(folder.rpartition("/")[2])
-    found = len(stem & words) / max(1, len(stem)) + _FOLDER_SHARE * len(folder & words) / max(1, len(folder))
+    folder, _, file = path.rpartition("/")
+    stem, nearest = word_parts(file.split(".")[0]), word_parts(folder.rpartition("/")[2])
+    found = len(stem & words) / max(1, len(stem)) + _FOLDER_SHARE * len(nearest & words) / max(1, len(nearest))
     return min(1.0, found)

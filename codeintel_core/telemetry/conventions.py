@@ -36,6 +36,8 @@ KINDS = frozenset(
         "hydrate.catalog",
         "rank.priors",
         "rank.select",
+        "rerank",
+        "prompt.build",
         "synthesize",
         "cite.verify",
         "trace.write",

@@ -23,3 +23,19 @@ GENERATION_INFO = Gauge(
     registry=REGISTRY,
 )  # fmt: skip
 READY_STATE = Gauge("codeintel_ready_state", "1 for the present readiness state.", ["state"], registry=REGISTRY)
+MODEL_REQUESTS = Counter(
+    "codeintel_model_requests_total", "Requests to model endpoints by result.", ["role", "result"], registry=REGISTRY
+)
+BREAKER_OPEN = Gauge(
+    "codeintel_model_breaker_open", "1 while the circuit breaker of an endpoint is not closed.", ["role"],
+    registry=REGISTRY,
+)  # fmt: skip
+FIRST_TOKEN_SECONDS = Histogram(
+    "codeintel_first_token_seconds", "From the question to the first token, by who writes the answer.", ["writer"],
+    registry=REGISTRY, buckets=_BUCKETS_S,
+)  # fmt: skip
+TOKENS = Counter(
+    "codeintel_chat_tokens_total", "Tokens of chat completions, as the server counts them.", ["direction"],
+    registry=REGISTRY,
+)  # fmt: skip
+SYNTHESES = Counter("codeintel_chat_streams_total", "Chat streams by how they ended.", ["end"], registry=REGISTRY)

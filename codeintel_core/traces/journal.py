@@ -14,7 +14,13 @@ import pyarrow as pa
 
 from codeintel_core.schemas import ANSWER_TRACES
 from codeintel_core.telemetry import metrics
-from codeintel_core.traces.record import AnswerTrace
+from codeintel_core.traces.record import MAY_BE_NAN, AnswerTrace
+
+_ADDED = {
+    "prompt_version": "", "tokens_in": 0, "tokens_out": 0, "time_to_first_token_ms": None, "tokens_per_second": None,
+    "finish": "",
+}  # fmt: skip
+"""Columns that rows of an older version lack."""
 
 
 class TraceJournal:
@@ -77,7 +83,8 @@ def read_day(folder: Path, day: str) -> pa.Table:
             except orjson.JSONDecodeError:
                 continue
             row["asked_at"] = datetime.fromisoformat(row["asked_at"])
-            row["confidence"] = float("nan") if row["confidence"] is None else row["confidence"]
+            row = {**_ADDED, **row}
+            row.update({name: float("nan") for name in MAY_BE_NAN if row[name] is None})
             row["latency_ms"] = list(row["latency_ms"].items())
             rows[row["trace_id"]] = row
     ordered = sorted(rows.values(), key=lambda row: (row["asked_at"], row["trace_id"]))

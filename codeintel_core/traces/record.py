@@ -10,6 +10,8 @@ from typing import Any
 
 from codeintel_core.telemetry import Run, Status
 
+MAY_BE_NAN = ("confidence", "time_to_first_token_ms", "tokens_per_second")
+"""Columns that say NaN for "there is none"; JSON has no NaN, so journals hold null."""
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 
 
@@ -36,6 +38,12 @@ class AnswerTrace:
     candidates: list[dict[str, Any]] = field(default_factory=list)
     answer: str = ""
     model: str = ""
+    prompt_version: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    time_to_first_token_ms: float = float("nan")
+    tokens_per_second: float = float("nan")
+    finish: str = ""
     citations_verified: int = 0
     citations_dropped: int = 0
     confidence: float = float("nan")
@@ -44,7 +52,7 @@ class AnswerTrace:
     error: str = ""
     stopped_because: str = ""
 
-    def finish(self, run: Run) -> AnswerTrace:
+    def close(self, run: Run) -> AnswerTrace:
         """Take over the steps and times of the run."""
         self.stages = [
             {"name": s.kind, "status": s.status.value, "reason": s.reason, "start_ms": s.start_ms, "ms": s.duration_ms}
@@ -59,9 +67,10 @@ class AnswerTrace:
         return self
 
     def as_row(self) -> dict[str, Any]:
-        """Plain values; `asked_at` in ISO 8601, NaN confidence as None, valid Unicode."""
+        """Plain values; `asked_at` in ISO 8601, NaN as None, valid Unicode."""
         row = asdict(self)
         row["asked_at"] = self.asked_at.isoformat()
         row["query"] = self.query.encode("utf-8", "replace").decode()  # lone surrogates are not JSON
-        row["confidence"] = None if self.confidence != self.confidence else self.confidence
+        for name in MAY_BE_NAN:
+            row[name] = None if row[name] != row[name] else row[name]
         return row

@@ -28,7 +28,7 @@ from codeintel_core.repository.git import TreeEntry
 from codeintel_pipelines.build.plan import Build
 
 _log = logging.getLogger("codeintel.chunks")
-_HEADER_TOKENS = 26  # of the encoder's limit: special tokens, and the symbol that is embedded with the text
+HEADER_TOKENS = 26  # of the encoder's limit: special tokens, and the symbol that is embedded with the text
 _PROGRESS_EVERY = 200
 
 
@@ -87,7 +87,7 @@ def _chunked(build: Build) -> Iterator[FileChunks]:
         else:
             readable.append(entry)
     counter = WordPieceCounter()
-    max_tokens = build.contract.max_tokens - _HEADER_TOKENS
+    max_tokens = build.contract.max_tokens - HEADER_TOKENS
     blobs = build.git.blobs(entry.blob for entry in readable)
     for done, (entry, (_, data)) in enumerate(zip(readable, blobs, strict=True), 1):
         yield chunk_file(

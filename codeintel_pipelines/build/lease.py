@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from codeintel_core.errors import BuildInProgress
+from codeintel_core.generations.leases import start_of
 from codeintel_core.generations.publish import publish_lock
 from codeintel_core.home import RepositoryHome
 
@@ -37,10 +37,11 @@ def acquire(home: RepositoryHome, run_id: str, is_finished: Callable[[str], bool
         holder = _read(home)
         if holder and holder.run_id != run_id and _is_alive(holder) and not is_finished(holder.run_id):
             raise BuildInProgress(
-                f"'{home.name}' is being built by run {holder.run_id[:8]} (process {holder.pid}); wait for it or stop it"
+                f"'{home.name}' is being built by run {holder.run_id[:8]} (process {holder.pid}); "
+                "wait for it or stop it"
             )
         pending = home.lease.with_suffix(".tmp")
-        pending.write_text(json.dumps(asdict(Lease(run_id, os.getpid(), _start_of(os.getpid())))))
+        pending.write_text(json.dumps(asdict(Lease(run_id, os.getpid(), start_of(os.getpid())))))
         pending.replace(home.lease)
 
 
@@ -67,12 +68,4 @@ def _read(home: RepositoryHome) -> Lease | None:
 
 
 def _is_alive(lease: Lease) -> bool:
-    return _start_of(lease.pid) == lease.started != ""
-
-
-def _start_of(pid: int) -> str:
-    """Start time of a process in clock ticks since boot, '' when there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+    return start_of(lease.pid) == lease.started != ""

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from codeintel_core import __version__
 from codeintel_core.analysis import ANALYSIS_VERSION
 from codeintel_core.chunking import CHUNKER_VERSION
 from codeintel_core.embedding.contract import EmbeddingContract
-from codeintel_core.embedding.local import local_contract
+from codeintel_core.embedding.select import contract_for
 from codeintel_core.embedding.text import TEXT_VERSION
-from codeintel_core.errors import BuildFailed, GenerationCorrupt
+from codeintel_core.errors import BuildFailed, GenerationCorrupt, SourceUnavailable
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest, Versions
 from codeintel_core.generations.publish import current_id
@@ -39,6 +40,14 @@ _log = logging.getLogger("codeintel.build")
 VERSIONS = Versions(code=__version__, chunker=CHUNKER_VERSION, analysis=ANALYSIS_VERSION, text=TEXT_VERSION)
 
 
+class Embed(StrEnum):
+    """Which chunks of a generation get a vector."""
+
+    AUTO = "auto"  # all, unless that takes long: then those in the cache, so that search does not wait
+    DEFINITIONS = "definitions"  # those in the cache and the definitions in source files
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What one run builds."""
@@ -50,6 +59,8 @@ class Plan:
     reuse: bool  # whether the parent's artefacts may be taken over
     up_to_date: bool  # whether the parent already is what would be built
     created_at: str
+    embed: Embed = Embed.AUTO
+    compact: bool = False  # whether the parent's indexes are merged instead of extended
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,7 @@ class Build:
     @property
     def contract(self) -> EmbeddingContract:
         """Embedding contract of the settings."""
-        return local_contract(self.settings.embedding_precision)
+        return contract_for(self.settings)
 
     @property
     def parent_folder(self) -> Path | None:
@@ -139,9 +150,12 @@ class Build:
 
 
 def start(
-    home: Home, settings: Settings, repo: str, run_id: str, is_finished: Callable[[str], bool], *, force: bool = False
-) -> Build:
+    home: Home, settings: Settings, repo: str, run_id: str, is_finished: Callable[[str], bool], *,
+    force: bool = False, compact: bool = False, embed: Embed = Embed.AUTO,
+) -> Build:  # fmt: skip
     """Take the lease, fetch the source and plan a build of its head; what an earlier run left behind is removed.
+
+    With `compact` nothing is fetched: the served commit gets a generation with merged indexes.
 
     Raises:
         UnknownRepository, BuildInProgress, SourceUnavailable: it cannot be built now.
@@ -149,22 +163,60 @@ def start(
     repository = home.repository(repo)
     entry = mirror.registration(home, repo)
     lease.acquire(repository, run_id, is_finished)
-    commit = mirror.refresh(home, repo, timeout_s=settings.git_timeout_s)
+    fetched = "" if compact else mirror.refresh(home, repo, timeout_s=settings.git_timeout_s)
     parent = current_id(repository)
-    reusable = _reusable(repository, parent, local_contract(settings.embedding_precision)) if parent else None
+    reusable = _reusable(repository, parent, contract_for(settings)) if parent else None
+    if compact and reusable is None:
+        raise BuildFailed(f"'{repo}' serves no generation that can be compacted; run `codeintel build {repo}`")
+    commit = reusable.commit if reusable and compact else fetched
     plan = Plan(
         repo=repo,
         commit=commit,
         branch=entry.branch,
         parent=parent,
         reuse=reusable is not None and not force,
-        up_to_date=reusable is not None and reusable.commit == commit and not force,
+        up_to_date=reusable is not None
+        and reusable.commit == commit
+        and not force
+        and (is_compact(reusable) if compact else not reusable.counts.is_dense_pending),
         created_at=datetime.now(UTC).isoformat(),
+        # What was published lexical first is completed by the next build, whoever asks for it.
+        embed=Embed.ALL if embed is Embed.AUTO and reusable is not None and reusable.commit == commit else embed,
+        compact=compact,
     )
     shutil.rmtree(repository.staging, ignore_errors=True)
     (repository.staging / commit).mkdir(parents=True)
     _plan_file(repository).write_text(json.dumps(asdict(plan), indent=1))
     return Build(home, settings, plan)
+
+
+def up_to_date(home: Home, settings: Settings, repo: str) -> Manifest | None:
+    """The served manifest when a build would publish nothing new; None when it would, or when that is not known.
+
+    Takes no lease and fetches nothing, so it is also cheap when nothing changed.
+
+    Raises:
+        UnknownRepository: not registered.
+    """
+    mirror.registration(home, repo)
+    repository = home.repository(repo)
+    parent = current_id(repository)
+    if parent is None:
+        return None
+    try:
+        head = mirror.source_head(home, repo, timeout_s=settings.git_timeout_s)
+        if manifests.load(repository.generation(parent)).commit != head:
+            return None
+    except (SourceUnavailable, GenerationCorrupt):
+        return None
+    manifest = _reusable(repository, parent, contract_for(settings))
+    return None if manifest is None or manifest.counts.is_dense_pending else manifest
+
+
+def is_compact(manifest: Manifest) -> bool:
+    """Whether compaction would change nothing: one primary, and one Lucene index written at once."""
+    counts = manifest.counts
+    return counts.compaction_ratio == 0 and manifest.reuse.get("lucene_added") == counts.lucene
 
 
 def resume(home: Home, settings: Settings, repo: str, run_id: str, is_finished: Callable[[str], bool]) -> Build:
@@ -177,10 +229,10 @@ def resume(home: Home, settings: Settings, repo: str, run_id: str, is_finished: 
     repository = home.repository(repo)
     lease.acquire(repository, run_id, is_finished)
     try:
-        plan = Plan(**json.loads(_plan_file(repository).read_text()))
+        stored = json.loads(_plan_file(repository).read_text())
     except FileNotFoundError:
         raise BuildFailed(f"no build of '{repo}' is staged; materialise source_files first") from None
-    return Build(home, settings, plan)
+    return Build(home, settings, Plan(**{**stored, "embed": Embed(stored["embed"])}))
 
 
 def finish(build: Build, run_id: str) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pyarrow.parquet as pq
 
 from codeintel_core import identity
-from codeintel_core.embedding.local import LocalEncoder
+from codeintel_core.embedding.select import encoder_for
 from codeintel_core.errors import BuildFailed
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.generation import Generation
@@ -99,7 +99,7 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
 
 def _smoke(build: Build, generation: Generation) -> Verdict:
     """Ask for definitions by name through the real engine."""
-    encoder = LocalEncoder(build.home.models, build.settings.embedding_precision)
+    encoder = encoder_for(build.settings)
     settings = build.settings.model_copy(update={"retrieval_budget_ms": 30_000})
     engine = SearchEngine(settings, lambda: encoder)
     try:

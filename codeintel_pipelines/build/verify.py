@@ -18,7 +18,7 @@ from codeintel_core.indexes.dense import PRIMARY, SECONDARY, Shard
 from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
 from codeintel_core.scope import Scope
 from codeintel_pipelines.build.index import read_vectors
-from codeintel_pipelines.build.plan import Build
+from codeintel_pipelines.build.plan import Build, Embed
 
 _SAMPLE = 25
 _NORM_TOLERANCE = 1e-3
@@ -66,32 +66,38 @@ def files_covered(build: Build) -> Verdict:
 
 
 def vectors_follow_contract(build: Build) -> Verdict:
-    """One vector per chunk, of the contract's dimension, finite and of unit norm."""
+    """One vector per chunk (at most one while pending), of the contract's dimension, finite and of unit norm."""
     ids, vectors = read_vectors(build.read("embeddings.parquet"))
     chunks = build.read("chunks.parquet", ["chunk_id"])["chunk_id"].to_numpy()
     finite = bool(np.isfinite(vectors).all())
-    deviation = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max()) if finite else float("inf")
+    deviation = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max(initial=0)) if finite else float("inf")
     facts = {
         "contract_id": build.contract.contract_id,
         "vectors": len(ids),
         "finite": finite,
         "norm_deviation": round(deviation, 6) if finite else "inf",
     }
-    same_ids = np.array_equal(np.sort(ids), np.sort(chunks))
+    right_ids = len(np.unique(ids)) == len(ids) and bool(np.isin(ids, chunks).all())
+    complete = build.plan.embed is not Embed.ALL or build.plan.compact or len(ids) == len(chunks)
     return Verdict(
-        same_ids and finite and deviation <= _NORM_TOLERANCE and vectors.shape[1] == build.contract.dimension, facts
+        right_ids
+        and complete
+        and finite
+        and deviation <= _NORM_TOLERANCE
+        and vectors.shape[1] == build.contract.dimension,
+        facts,
     )
 
 
 def dense_adds_up(build: Build) -> Verdict:
-    """Primary minus tombstones plus secondary is exactly the set of chunks."""
+    """Primary minus tombstones plus secondary is exactly the set of chunks that have a vector."""
     folder = build.folder / "dense"
     primary, secondary = Shard.open(folder, PRIMARY).ids, Shard.open(folder, SECONDARY).ids
     tombstones = pq.read_table(folder / "tombstones.parquet")["chunk_id"].to_numpy()
     live = np.concatenate([np.setdiff1d(primary, tombstones), secondary])
-    chunks = build.read("chunks.parquet", ["chunk_id"])["chunk_id"].to_numpy()
-    facts = {"primary": len(primary), "secondary": len(secondary), "tombstones": len(tombstones), "chunks": len(chunks)}
-    return Verdict(np.array_equal(np.sort(live), np.sort(chunks)), facts)
+    embedded = build.read("embeddings.parquet", ["chunk_id"])["chunk_id"].to_numpy()
+    sizes = {"primary": primary, "secondary": secondary, "tombstones": tombstones, "embedded": embedded}
+    return Verdict(np.array_equal(np.sort(live), np.sort(embedded)), {name: len(ids) for name, ids in sizes.items()})
 
 
 def lucene_finds_identifiers(build: Build) -> Verdict:

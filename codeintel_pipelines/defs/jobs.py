@@ -1,13 +1,28 @@
-"""Jobs: build one repository; refresh the tables that analysts read."""
+"""Jobs: build or compact one repository, look after what was built, refresh the tables that analysts read."""
 
 import dagster as dg
+
+from codeintel_pipelines.resources import HomeResource
+from codeintel_pipelines.retention import sweep
+from codeintel_pipelines.stages import plan_config
+
+FRESHNESS = dg.AssetCheckKey(dg.AssetKey("generation"), "group_is_fresh")
+_BUILD = dg.AssetSelection.groups("ingest", "index", "publish") - dg.AssetSelection.checks(FRESHNESS)
 
 # In process: a subprocess per step costs seconds, and the whole build of a small repository takes as long.
 build_repository = dg.define_asset_job(
     "build_repository",
-    selection=dg.AssetSelection.groups("ingest", "index", "publish"),
+    selection=_BUILD,
     executor_def=dg.in_process_executor,
     description="From the head commit of one repository to a published generation.",
+)
+
+compact_repository = dg.define_asset_job(
+    "compact_repository",
+    selection=_BUILD,
+    config=plan_config(compact=True),
+    executor_def=dg.in_process_executor,
+    description="A new generation of the served commit with one primary and one Lucene index, beside the served one.",
 )
 
 compact_traces = dg.define_asset_job(
@@ -23,3 +38,28 @@ refresh_analytics = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     description="Rewrite codeintel.duckdb.",
 )
+
+check_freshness = dg.define_asset_job(
+    "check_freshness",
+    selection=dg.AssetSelection.checks(FRESHNESS),
+    executor_def=dg.in_process_executor,
+    description="Compare the lag of every repository with the target of its group.",
+)
+
+
+@dg.op(description="Removes generations that are neither served, recent, pinned, leased nor young.")
+def remove_unneeded_generations(context: dg.OpExecutionContext, home: HomeResource) -> None:
+    """Collect every repository; the log says what was kept and why."""
+    swept = sweep(home.home, home.settings)
+    for done in swept.repositories:
+        context.log.info(f"{done.repo}: removed {done.removed or 'nothing'}, kept {done.kept}, also {done.leftovers}")
+    freed = sum(done.freed_bytes for done in swept.repositories)
+    context.add_output_metadata(
+        {"removed": sum(len(done.removed) for done in swept.repositories), "freed_bytes": freed}
+    )
+
+
+@dg.job(executor_def=dg.in_process_executor, description="Remove the generations that nobody needs.")
+def collect_garbage() -> None:
+    """Garbage collection of the whole home."""
+    remove_unneeded_generations()

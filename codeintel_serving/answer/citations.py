@@ -23,11 +23,19 @@ class Verified:
     dropped: int
 
 
-def choose(question: str, hits: Sequence[Hit], most: int) -> list[Hit]:
-    """The hits worth citing: those that score, and match the question, at least half as well as the best."""
+def choose(question: str, hits: Sequence[Hit], most: int, *, is_reranked: bool = False) -> list[Hit]:
+    """The hits worth citing: those that score, and match the question, at least half as well as the best.
+
+    After a reranker, whatever it puts above the best match is worth citing too.
+    """
     fits = {hit.rank: relevance(question, hit) for hit in hits}
-    score, fit = _SHARE_OF_BEST * hits[0].score, _SHARE_OF_BEST * max(fits.values())
-    return [hit for hit in hits if hit.score >= score and fits[hit.rank] >= fit][:most]
+    best = max(fits, key=lambda rank: fits[rank])
+    score, fit = _SHARE_OF_BEST * max(hit.score for hit in hits), _SHARE_OF_BEST * fits[best]
+    return [
+        hit
+        for hit in hits
+        if (is_reranked and hit.rank < best) or ((is_reranked or hit.score >= score) and fits[hit.rank] >= fit)
+    ][:most]
 
 
 def verify(hits: Sequence[Hit], generations: Mapping[str, Generation]) -> Verified:

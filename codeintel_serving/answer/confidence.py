@@ -36,13 +36,23 @@ def is_weak(question: str, hits: Sequence[Hit]) -> bool:
 
 
 def assess(
-    question: str, hits: Sequence[Hit], cited: Sequence[Hit], *, dropped: int, degraded: Sequence[str]
+    question: str,
+    hits: Sequence[Hit],
+    cited: Sequence[Hit],
+    *,
+    dropped: int,
+    degraded: Sequence[str],
+    cited_share: float | None = None,
 ) -> Confidence:
-    """Confidence in an answer that cites `cited` out of `hits` (best first)."""
+    """Confidence in an answer that cites `cited` out of `hits` (best first).
+
+    `cited_share`: of a generated answer, the share of its statements that carry a citation.
+    """
     if not cited:
         return Confidence(value=0.0, reasons=["nothing could be cited"])
     best = max(relevance(question, hit) for hit in cited)
-    second = hits[1].score / hits[0].score if len(hits) > 1 else 0.0
+    scores = sorted((hit.score for hit in hits), reverse=True)  # a reranker may have changed the order
+    second = scores[1] / scores[0] if len(scores) > 1 else 0.0
     margin = min(1.0, (1 - second) / _CLEAR_MARGIN)
     agreement = sum(len(hit.channels) > 1 for hit in cited) / len(cited)
     verified = len(cited) / (len(cited) + dropped)
@@ -53,5 +63,8 @@ def assess(
         f"{agreement:.0%} of the citations were found by more than one channel",
         f"{verified:.0%} of the chosen citations equal the pinned source",
     ]
+    if cited_share is not None:
+        value *= 0.5 + 0.5 * cited_share
+        reasons.append(f"{cited_share:.0%} of the generated statements carry a citation")
     reasons += [f"the {name} channel did not complete" for name in degraded]
     return Confidence(value=round(min(1.0, value), 3), reasons=reasons)

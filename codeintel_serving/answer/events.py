@@ -46,13 +46,14 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class LimitsEvent:
-    """What bounds the answer: what was cut, how far to trust it, how fresh its index is."""
+    """What bounds the answer: what was cut, how far to trust it, how fresh its index is, who wrote it."""
 
     limits: list[str]
     confidence: Confidence
     index: list[IndexEntry]
     coverage: Coverage
     warnings: list[str]
+    model: str
     name = "limits"
 
     def data(self) -> dict[str, Any]:
@@ -63,6 +64,7 @@ class LimitsEvent:
             "index": [entry.model_dump(mode="json") for entry in self.index],
             "coverage": self.coverage.model_dump(mode="json"),
             "warnings": self.warnings,
+            "model": self.model,
         }
 
 

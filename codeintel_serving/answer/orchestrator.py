@@ -8,19 +8,21 @@ generations it uses stay pinned until it returns.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, aclosing, suppress
 from typing import Any, TypeVar
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.generations.generation import Generation
-from codeintel_core.retrieval.engine import Hit, Mode, SearchResult
-from codeintel_core.telemetry import Run, Status, step
+from codeintel_core.retrieval.engine import Mode, SearchResult
+from codeintel_core.telemetry import Run, metrics, step
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
 from codeintel_serving.answer import citations, confidence, synthesis
+from codeintel_serving.answer.budget import AnswerBudget
 from codeintel_serving.answer.citations import Verified
 from codeintel_serving.answer.events import (
     CitationEvent,
@@ -31,7 +33,9 @@ from codeintel_serving.answer.events import (
     TokenEvent,
     TraceEvent,
 )
-from codeintel_serving.models import AnswerRequest, AnswerResponse, StageModel
+from codeintel_serving.answer.rerank import Reranked, rerank
+from codeintel_serving.answer.writing import Writer, Written
+from codeintel_serving.models import AnswerRequest, AnswerResponse, Coverage, IndexEntry, StageModel
 from codeintel_serving.problems import problem_of
 from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
 from codeintel_serving.services import Services
@@ -53,13 +57,20 @@ async def events(services: Services, request: AnswerRequest, caller: Caller) -> 
         await asyncio.wait([task])
 
 
-async def answer(services: Services, request: AnswerRequest, caller: Caller) -> AnswerResponse:
-    """The answer as one response.
+async def answer(
+    services: Services, request: AnswerRequest, caller: Caller, watch: Callable[[Event], Awaitable[None]] | None = None
+) -> AnswerResponse:
+    """The answer as one response; `watch` sees every event as it happens.
 
     Raises:
         CodeIntelError: why there is none, after the trace row was written.
     """
-    happened = [event async for event in events(services, request, caller)]
+    happened: list[Event] = []
+    async with aclosing(events(services, request, caller)) as stream:
+        async for event in stream:
+            happened.append(event)
+            if watch is not None:
+                await watch(event)
     failed = next((event for event in happened if isinstance(event, ErrorEvent)), None)
     if failed is not None:
         raise failed.error
@@ -76,7 +87,7 @@ async def answer(services: Services, request: AnswerRequest, caller: Caller) -> 
         warnings=limits.warnings,
         run_id=row["run_id"],
         trace_id=row["otel_trace_id"],
-        model=synthesis.MODEL,
+        model=limits.model,
     )
 
 
@@ -87,9 +98,8 @@ class _Pipeline:
         self, services: Services, request: AnswerRequest, caller: Caller, emit: Callable[[Event], None]
     ) -> None:
         self._services, self._request, self._caller, self._emit = services, request, caller, emit
-        self._budget_ms = min(request.time_budget_ms or 1 << 31, services.settings.answer_budget_ms)
-        self._deadline = Deadline.after(self._budget_ms / 1000)
-        self._running: Future[Any] | None = None
+        self._budget = AnswerBudget.start(request, services.settings)
+        self._running: list[Future[Any]] = []
         self._stages_told = 0
 
     async def run(self) -> None:
@@ -100,7 +110,7 @@ class _Pipeline:
             self._request.scope.model_dump_json(),
             Mode.HYBRID.value,
             self._services.settings.retrieval_budget_ms,
-            self._budget_ms,
+            self._budget.total_ms,
         )
         row: AnswerTrace | None = None
         pins = ExitStack()
@@ -123,80 +133,108 @@ class _Pipeline:
         services, request = self._services, self._request
         with step("scope.resolve"):
             scope = request.scope.as_scope()
-            generations = await self._in_thread(lambda: pins.enter_context(services.library.pin(scope.repos)))
+            pin = services.library.pin(scope.repos, request.scope.as_of)
+            generations = await self._in_thread(lambda: pins.enter_context(pin))
         note_generations(row, generations)
+        self._tell_stages(run)
+        depth = max(request.limit, services.settings.rerank_candidates if services.reranker else 0)
         found = await self._in_thread(
             lambda: services.engine.search(
-                request.question, generations, scope=scope, limit=request.limit, deadline=self._deadline
+                request.question, generations, scope=scope, limit=depth, deadline=self._budget.total
             )
         )
+        reranked = await rerank(services.reranker, request.question, found, request.limit, self._budget.rerank())
+        found = reranked.found
         note_hits(row, found)
         self._tell_stages(run)
-        verified = await self._cite(found, {g.manifest.gen_id: g for g in generations})
-        note_hits(row, found, frozenset(hit.chunk.chunk_id for hit in verified.hits))
+        state = self._start(lambda: self._state(found, generations))  # while the answer is written
+        verified = await self._verify(reranked, generations)
         row.citations_verified, row.citations_dropped = len(verified.hits), verified.dropped
-        row.model = synthesis.MODEL
-        row.answer = self._synthesize(found, generations, verified.hits)
-        row.status = "ok" if verified.hits else "empty"
         self._tell_stages(run)
-        limits = await self._in_thread(lambda: self._limits(found, generations, verified))
+        writer = Writer(services.settings, services.chat, self._emit, self._budget)
+        try:
+            await writer.write(request.question, found, verified.hits, generations)
+        finally:
+            _note_written(row, writer.written, run)
+        written = writer.written
+        note_hits(row, found, frozenset(hit.chunk.chunk_id for hit in written.cited))
+        row.status = "empty" if written.found_nothing else "ok"
+        self._tell_stages(run)
+        written.limits[:0] = filter(None, [reranked.problem])
+        limits = self._limits(found, verified, written, await self._result(state, self._budget.wrap_up()))
         row.limits, row.confidence = limits.limits, limits.confidence.value
         self._emit(limits)
 
-    async def _cite(self, found: SearchResult, generations: dict[str, Generation]) -> Verified:
-        question = self._request.question
+    async def _verify(self, reranked: Reranked, generations: Sequence[Generation]) -> Verified:
+        question, hits = self._request.question, reranked.found.hits
         with step("cite.verify") as current:
-            if confidence.is_weak(question, found.hits):
+            if confidence.is_weak(question, hits):
                 current.skip("no hit matches well enough to be cited")
                 return Verified([], 0)
-            chosen = citations.choose(question, found.hits, self._request.max_citations)
-            verified = await self._in_thread(lambda: citations.verify(chosen, generations))
+            chosen = citations.choose(question, hits, self._request.max_citations, is_reranked=reranked.is_reordered)
+            owners = {generation.manifest.gen_id: generation for generation in generations}
+            verified = await self._in_thread(lambda: citations.verify(chosen, owners))
             current.set(verified=len(verified.hits), dropped=verified.dropped)
-        for number, hit in enumerate(verified.hits, 1):
-            self._emit(CitationEvent(citations.citation(number, hit, generations[hit.gen_id])))
         return verified
 
-    def _synthesize(self, found: SearchResult, generations: list[Generation], cited: list[Hit]) -> str:
-        with step("synthesize", citations=len(cited)):
-            if cited:
-                pieces = list(synthesis.pieces(self._request.question, cited))
-            else:
-                completed = [name for name, result in found.channels.items() if result.status is Status.COMPLETED]
-                pieces = list(synthesis.not_found(generations, completed, found.hits))
-        for piece in pieces:
-            self._emit(TokenEvent(piece))
-        return "".join(pieces)
+    def _state(self, found: SearchResult, generations: Sequence[Generation]) -> tuple[list[IndexEntry], Coverage]:
+        return self._services.freshness.entries(generations), freshness.coverage(generations, found.degraded)
 
-    def _limits(self, found: SearchResult, generations: list[Generation], verified: Verified) -> LimitsEvent:
-        index = self._services.freshness.entries(generations)
-        searched = freshness.coverage(generations, found.degraded)
+    def _limits(
+        self, found: SearchResult, verified: Verified, written: Written, state: tuple[list[IndexEntry], Coverage]
+    ) -> LimitsEvent:
+        index, searched = state
         limits = [f"{name} channel {reason}" for name, reason in searched.degraded.items()]
         if verified.dropped:
             limits.append(f"{verified.dropped} citations were dropped: their text differs from the pinned source")
         trust = confidence.assess(
             self._request.question,
             found.hits,
-            verified.hits,
+            written.cited,
             dropped=verified.dropped,
             degraded=list(searched.degraded),
+            cited_share=written.cited_share,
         )
-        return LimitsEvent(limits, trust, index, searched, freshness.warnings(index, searched))
+        return LimitsEvent(
+            [*limits, *written.limits], trust, index, searched, freshness.warnings(index, searched), written.model
+        )
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         """Run a blocking stage in a thread, for at most what is left of the budget."""
-        self._running = future = self._services.submit(work)
+        return await self._result(self._start(work), self._budget.total)
+
+    def _start(self, work: Callable[[], _T]) -> Future[_T]:
+        """Start blocking work in a thread; the generations stay pinned until it returns."""
+        future = self._services.submit(work)
+        self._running.append(future)
+        return future
+
+    async def _result(self, future: Future[_T], deadline: Deadline) -> _T:
         try:
-            async with asyncio.timeout(self._deadline.remaining_s):
+            async with asyncio.timeout(deadline.remaining_s):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
-            raise DeadlineExceeded(f"the answer took longer than its budget of {self._budget_ms} ms") from None
+            budget_ms = self._budget.total_ms
+            raise DeadlineExceeded(f"the answer took longer than its budget of {budget_ms} ms") from None
 
     def _when_idle(self, close: Callable[[], None]) -> None:
         """Call `close` once no thread of this answer works any more."""
-        if self._running is None or self._running.done():
+        working = [future for future in self._running if not future.done()]
+        if not working:
             close()
-        else:
-            self._running.add_done_callback(lambda _: close())
+            return
+        left, lock = len(working), threading.Lock()
+
+        def one_less(_: Future[Any]) -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                is_last = left == 0
+            if is_last:
+                close()
+
+        for future in working:
+            future.add_done_callback(one_less)
 
     def _tell_stages(self, run: Run) -> None:
         """Emit the steps that ended since the last call."""
@@ -207,3 +245,16 @@ class _Pipeline:
                 name=s.kind, status=s.status.value, reason=s.reason, start_ms=s.start_ms, ms=s.duration_ms
             )
             self._emit(StageEvent(stage))
+
+
+def _note_written(row: AnswerTrace, written: Written, run: Run) -> None:
+    """Keep how the answer came about, also of one that was cancelled halfway."""
+    row.answer, row.model, row.prompt_version = written.text, written.model, written.prompt_version
+    row.tokens_in, row.tokens_out, row.finish = written.tokens_in, written.tokens_out, written.finish
+    row.tokens_per_second = written.tokens_per_second
+    row.citations_dropped += written.unknown_citations
+    if written.first_token_at_s:
+        first_token_s = written.first_token_at_s - run.started_monotonic
+        row.time_to_first_token_ms = round(first_token_s * 1000, 3)
+        writer = synthesis.MODEL if written.model == synthesis.MODEL else "chat"
+        metrics.FIRST_TOKEN_SECONDS.labels(writer).observe(first_token_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -47,11 +48,20 @@ from codeintel_serving.services import Services
 def create_app(services: Services) -> FastAPI:
     """The app over wired services; the caller starts and closes them."""
     mcp = create_mcp(services).http_app(path="/mcp", stateless_http=True, host_origin_protection=True)
+
+    @asynccontextmanager
+    async def lifespan(running: FastAPI) -> AsyncIterator[None]:
+        async with mcp.lifespan(running):
+            try:
+                yield
+            finally:
+                await services.aclose()
+
     app = FastAPI(
         title="CodeIntel",
         version="0.1.0",
         description="Search, cited answers and files of indexed git repositories.",
-        lifespan=mcp.lifespan,
+        lifespan=lifespan,
         redoc_url=None,
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)

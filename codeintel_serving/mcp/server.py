@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastmcp import FastMCP
 from fastmcp.exceptions import FastMCPError
-from fastmcp.server.dependencies import get_http_headers
+from fastmcp.server.dependencies import get_context, get_http_headers
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools.base import ToolResult
 from mcp.types import CallToolRequestParams, ToolAnnotations
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from codeintel_core.retrieval.engine import MAX_LIMIT, Mode
 from codeintel_core.telemetry import current_run, run
 from codeintel_serving.answer import orchestrator
+from codeintel_serving.answer.events import Event, StageEvent
 from codeintel_serving.mcp import targets as target_texts
 from codeintel_serving.mcp import text
 from codeintel_serving.models import (
@@ -113,7 +115,7 @@ def create_mcp(services: Services) -> FastMCP:
             ),
         ] = None,
     ) -> ToolResult:
-        """Answer a question about the indexed code with verified citations; extractive, nothing is generated.
+        """Answer a question about the indexed code with verified citations; `model` says who wrote it.
 
         Do not use it for a list of places (`search` is faster) or to read code you can already name (`read`).
         """
@@ -125,7 +127,7 @@ def create_mcp(services: Services) -> FastMCP:
             max_citations=max_citations,
             time_budget_ms=time_budget_ms,
         )
-        found = await orchestrator.answer(services, request, _caller())
+        found = await orchestrator.answer(services, request, _caller(), _progress())
         return _result(found, text.of_answer(found))
 
     @tool(Files)
@@ -161,6 +163,17 @@ def create_mcp(services: Services) -> FastMCP:
         return _result(found, text.of_status(found))
 
     return server
+
+
+def _progress() -> Callable[[Event], Awaitable[None]]:
+    """Tells the client, when it asked for progress, which step ended."""
+    context, ended = get_context(), itertools.count(1)
+
+    async def tell(event: Event) -> None:
+        if isinstance(event, StageEvent):
+            await context.report_progress(next(ended), message=f"{event.stage.name} {event.stage.status}")
+
+    return tell
 
 
 def _caller() -> Caller:

@@ -35,7 +35,8 @@ def module(number: int, text: str = "") -> str:
     """Source of a small Python module with two functions that no other number has."""
     return (
         f'"""Module {number}. {text}"""\n\n\n'
-        f'def compute_total_{number}(items):\n    """Add up what {number} holds."""\n    return sum(items) + {number}\n\n\n'
+        f'def compute_total_{number}(items):\n    """Add up what {number} holds."""\n'
+        f"    return sum(items) + {number}\n\n\n"
         f"def render_report_{number}(rows):\n    lines = [str(row) for row in rows]\n    return '\\n'.join(lines)\n"
     )
 

@@ -1,4 +1,4 @@
-"""Drill 15: a state machine of add, change, delete, rename, compact, publish, roll back, crash and search.
+"""Drill 15: a state machine of add, change, delete, rename, compact, publish, roll back, collect, crash and search.
 
 The model is a plain dict (path -> text) per published generation. Every build runs the real stages on a real git
 repository, with the fake encoder at the boundary of the embedded model, whose speed is not the subject.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -23,6 +24,7 @@ from benchmarks import fake_encoder, plain_build
 from codeintel_core.chunking import WordPieceCounter, chunk_file
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import NothingToIndex
+from codeintel_core.generations import retention
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.publish import current_id, point_at
 from codeintel_core.home import Home
@@ -35,11 +37,15 @@ from tests.drills.conftest import cycles, module, settings_for
 pytestmark = pytest.mark.e2e
 
 NAME = "model"
-PATHS = [f"{folder}{name}" for folder in ("", "src/", "src/deep/") for name in ("a.py", "b.py", "c.go", "d.md", "é.txt")]
+PATHS = [
+    f"{folder}{name}" for folder in ("", "src/", "src/deep/") for name in ("a.py", "b.py", "c.go", "d.md", "é.txt")
+]
 TEXTS = st.one_of(
     st.integers(0, 30).map(module),
     st.lists(st.integers(0, 30), min_size=2, max_size=4).map(lambda numbers: "\n\n".join(map(module, numbers))),
-    st.sampled_from(["x = 1", "y = 2\r\nz = 3\r\n", "# Title\n\nSome words.\n", "func Run() error {\n\treturn nil\n}\n"]),
+    st.sampled_from(
+        ["x = 1", "y = 2\r\nz = 3\r\n", "# Title\n\nSome words.\n", "func Run() error {\n\treturn nil\n}\n"]
+    ),
     st.text(st.characters(blacklist_categories=("Cs",)), max_size=60),
 )
 STAGES = ("ingest", "index.embed", "index.build_primary", "index.build_lucene", "index.build_catalog", "release")
@@ -64,8 +70,9 @@ class Generations(RuleBasedStateMachine):
         self.served: str | None = None
         self.counter = WordPieceCounter()
 
-    @initialize(number=st.integers(0, 5))
-    def register(self, number: int) -> None:
+    @initialize(number=st.integers(0, 5), ratio=st.sampled_from([0.05, 0.5, 10.0]))
+    def register(self, number: int, ratio: float) -> None:
+        self.settings = settings_for(self.home, inline_rebuild_ratio=ratio)  # tiny repositories change a lot
         self.files = {"a.py": module(number)}
         self._commit()
         self.home.root.mkdir()
@@ -91,8 +98,29 @@ class Generations(RuleBasedStateMachine):
         self._build(force=False)
 
     @rule()
-    def compact(self) -> None:
+    def rebuild(self) -> None:
         self._build(force=True)
+
+    @precondition(lambda self: self.served is not None)
+    @rule()
+    def compact(self) -> None:
+        """The served commit again, its indexes merged: neither the head nor its changes matter."""
+        assert self.served is not None
+        before, files = self._rows(), self.published[self.served]
+        with fake_encoder.used_by_builds():
+            manifest = plain_build.build(self.home, self.settings, NAME, compact=True)
+        self.served = manifest.gen_id
+        self.published[self.served] = files
+        assert manifest.counts.secondary == manifest.counts.tombstones == 0
+        assert self._rows() == before
+        self._check_served(0)
+
+    @precondition(lambda self: len(self.published) > 2)
+    @rule()
+    def collect(self) -> None:
+        """Garbage collection of everything that may go."""
+        for gen_id in retention.gc(self.home.repository(NAME), keep_last=1, min_age=timedelta(0)).removed:
+            del self.published[gen_id]
 
     @precondition(lambda self: len(self.published) > 1)
     @rule(data=st.data())

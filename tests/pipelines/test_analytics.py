@@ -28,7 +28,7 @@ def _trace(query: str, at: datetime) -> AnswerTrace:
     ]  # fmt: skip
     run = Run("search", trace.run_id, "", trace.otel_trace_id, None)
     run.steps = [StepRecord("retrieve.dense", Status.TIMED_OUT, "late", 0.5, 400.0, {})]
-    return trace.finish(run)
+    return trace.close(run)
 
 
 def test_journals_become_views(home: Home) -> None:

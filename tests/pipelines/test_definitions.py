@@ -9,8 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from codeintel_pipelines.definitions import defs
+from codeintel_pipelines.defs.jobs import FRESHNESS
 
 ROOT = Path(__file__).parents[2]
 LINEAGE = {
@@ -26,6 +28,8 @@ LINEAGE = {
     "generation": {
         "chunks", "symbols", "embeddings", "faiss_primary", "faiss_secondary", "lucene_index", "catalog",
     },
+    "golden_queries": {"generation"},
+    "retrieval_evaluation": {"golden_queries"},
     "answer_traces": set(),
     "analytics_database": {"answer_traces"},
 }  # fmt: skip
@@ -38,6 +42,12 @@ BLOCKING = {
     "generation": {"smoke_queries", "citations_match_source"},
     "answer_traces": {"unique_trace_ids"},
 }
+ADVISORY = {dg.AssetCheckKey(dg.AssetKey("retrieval_evaluation"), "no_worse_than_served"), FRESHNESS}
+BUILT = {"chunks", "embeddings", "faiss_secondary", "lucene_index", "catalog", "generation"}
+JOBS = (
+    "build_repository", "compact_repository", "compact_traces", "refresh_analytics", "evaluate_retrieval",
+    "check_freshness", "collect_garbage",
+)  # fmt: skip
 
 
 def test_lineage() -> None:
@@ -52,15 +62,36 @@ def test_lineage() -> None:
 def test_every_gate_is_blocking() -> None:
     graph = defs.resolve_asset_graph()
     found: dict[str, set[str]] = {}
-    for key in graph.asset_check_keys:
+    for key in graph.asset_check_keys - ADVISORY:
         assert graph.get(key).blocking, key
         found.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
     assert found == BLOCKING
 
 
 def test_jobs_run_in_process() -> None:
-    for name in ("build_repository", "compact_traces", "refresh_analytics"):
+    for name in JOBS:
         assert defs.resolve_job_def(name).executor_def is dg.in_process_executor
+
+
+def test_building_and_compacting_run_the_same_gates() -> None:
+    gates = [defs.resolve_job_def(name).asset_layer.asset_graph.asset_check_keys for name in JOBS[:2]]
+    assert gates[0] == gates[1]
+    assert {key.name for key in gates[0]} == set().union(*(BLOCKING[asset] for asset in BUILT))
+
+
+def test_sensors_and_schedules() -> None:
+    repository = defs.get_repository_def()
+    assert {s.name for s in repository.sensor_defs} == {"git_head", "needs_compaction", "new_traces", "record_failure"}
+    assert {s.name for s in repository.schedule_defs} >= {"compaction_window", "garbage_collection", "freshness_watch"}
+
+
+def test_one_run_per_repository_and_two_in_all() -> None:
+    with dg.instance_for_test(overrides=yaml.safe_load((ROOT / "dagster.yaml").read_text())) as instance:
+        config = instance.get_concurrency_config().run_queue_config
+    assert config is not None
+    assert config.max_concurrent_runs == 2
+    (limit,) = config.tag_concurrency_limits
+    assert limit == {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
 
 
 def test_heavy_libraries_are_not_imported_with_the_definitions() -> None:

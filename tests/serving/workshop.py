@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from codeintel_core import catalog, identity
 from codeintel_core.analysis import ANALYSIS_VERSION, document_terms
@@ -136,6 +137,7 @@ class Workshop:
                 for c in chunks
             ],
         )
+        pq.write_table(chunks_table(chunks), staging / "chunks.parquet")
         catalog.build(
             staging / "catalog.duckdb",
             chunks=chunks_table(chunks),

@@ -7,11 +7,20 @@ import dagster as dg
 
 from codeintel_core import schemas
 from codeintel_core.chunking import CHUNKER_VERSION
+from codeintel_core.errors import BuildInProgress
 from codeintel_pipelines.build import plan as plans
 from codeintel_pipelines.build.ingest import ingest
 from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.resources import HomeResource
-from codeintel_pipelines.stages import bar_plot, column_schema, is_finished, materialize, partition_of, recorded
+from codeintel_pipelines.stages import (
+    bar_plot,
+    column_schema,
+    is_finished,
+    materialize,
+    partition_of,
+    recorded,
+    skip_run,
+)
 
 
 class SourceFilesConfig(dg.Config):
@@ -19,6 +28,10 @@ class SourceFilesConfig(dg.Config):
 
     force: bool = False
     """Build everything anew even when nothing changed."""
+    compact: bool = False
+    """Merge the indexes of the served commit instead of building the head."""
+    embed: plans.Embed = plans.Embed.AUTO
+    """Which chunks get a vector, by name: `AUTO` publishes lexical first when all of them would take long."""
 
 
 @dg.asset(
@@ -27,21 +40,29 @@ class SourceFilesConfig(dg.Config):
     deps=["repository_head"],
     kinds={"git"},
     owners=["team:code-intelligence"],
+    output_required=False,
     description="Fetches the source and plans the build: the commit, and what changed since the served generation.",
 )
 def source_files(
     context: dg.AssetExecutionContext, home: HomeResource, config: SourceFilesConfig
-) -> dg.MaterializeResult:
-    """Plan of one build."""
+) -> Iterator[dg.MaterializeResult]:
+    """Plan of one build; while another run builds this repository, the whole run is skipped."""
     with recorded(context, home, "build.plan") as step:
-        build = plans.start(
-            home.home,
-            home.settings,
-            partition_of(context),
-            context.run.run_id,
-            is_finished(context),
-            force=config.force,
-        )
+        try:
+            build = plans.start(
+                home.home,
+                home.settings,
+                partition_of(context),
+                context.run.run_id,
+                is_finished(context),
+                force=config.force,
+                compact=config.compact,
+                embed=config.embed,
+            )
+        except BuildInProgress as error:
+            step.skip(str(error))
+            skip_run(context, error)
+            return
         changes = build.changes
         counts = {
             "added": len(changes.added),
@@ -50,7 +71,7 @@ def source_files(
             "unchanged": len(changes.unchanged),
         }
         step.set(**counts, up_to_date=build.plan.up_to_date)
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         data_version=dg.DataVersion(build.plan.commit),
         metadata={
             "commit": build.plan.commit,

@@ -93,7 +93,7 @@ def test_rolling_back_and_forward(home: Home, at: RepositoryHome, source: Repo, 
 
 @pytest.mark.parametrize("gen_id", ["nope", "", ".", "..", "../generations", "../../other/generations/x", "a\0b"])
 def test_rolling_back_to_what_is_not_kept(at: RepositoryHome, published: Path, gen_id: str) -> None:
-    with pytest.raises(UnknownGeneration, match="codeintel status"):
+    with pytest.raises(UnknownGeneration, match="codeintel generations demo"):
         point_at(at, gen_id)
     assert current_id(at) == published.name
 

@@ -84,7 +84,8 @@ def test_a_commit(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     assert git.commit(old).committed_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     new = repo.commit({"a": "2"}, message="Größe: two\n\nmore")
     assert git.commit(new).subject == "Größe: two"
-    assert git.commits_between(old, new) == 1
+    assert git.missing(old, new) == (1, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert git.missing(new, old) == (0, None)
     monkeypatch.setenv("GIT_COMMITTER_DATE", "@99999999999999 +0000")
     assert git.commit(repo.commit()).committed_at.year == 9999
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from codeintel_core.catalog import Catalog, ChunkRow
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.errors import InvalidRequest, ModelUnavailable, RetrievalUnavailable
@@ -18,6 +19,7 @@ from codeintel_core.generations.publish import point_at
 from codeintel_core.generations.reader import RepositoryReader
 from codeintel_core.home import Home
 from codeintel_core.retrieval.engine import MAX_LIMIT, MAX_QUERY_CHARS, Mode, SearchEngine, SearchResult
+from codeintel_core.retrieval.priors import PRIORS
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, run
@@ -75,8 +77,8 @@ def test_a_name_is_found_in_every_mode(engine: SearchEngine, generation: Generat
     assert _names(result)[0] == {"how to drain the queue": "drainQueue"}.get(query, query)
     assert result.degraded == {}
     asked = {Mode.HYBRID: {"dense", "lexical"}, Mode.LEXICAL: {"lexical"}, Mode.SEMANTIC: {"dense"}}[mode]
-    assert set(result.channels) == asked
-    assert set(result.hits[0].channels) == asked
+    assert set(result.channels) - {"symbols"} == asked
+    assert set(result.hits[0].channels) == asked  # the specimen has no symbols
     assert all(seen.rank >= 1 for hit in result.hits for seen in hit.channels.values())
     assert [hit.rank for hit in result.hits] == list(range(1, len(result.hits) + 1))
     assert result.hits[0].gen_id == generation.manifest.gen_id
@@ -91,8 +93,8 @@ def test_every_step_is_recorded(engine: SearchEngine, generation: Generation) ->
     with run("search", None) as current:
         _search(engine, "torn_lines", generation)
     assert {step.kind for step in current.steps} == {
-        "query.profile", "embed.query", "retrieve.dense", "retrieve.lexical", "retrieve.gather", "fuse.scores",
-        "hydrate.catalog",
+        "query.profile", "query.budget", "embed.query", "retrieve.dense", "retrieve.lexical", "retrieve.symbols",
+        "retrieve.gather", "fuse.scores", "hydrate.catalog", "rank.priors", "rank.select",
     }  # fmt: skip
     assert {step.status for step in current.steps} == {Status.COMPLETED}
 
@@ -119,6 +121,42 @@ def test_a_scope_holds_in_every_channel(
     }  # fmt: skip
     for channel in result.channels.values():
         assert set(channel.ranked[0].tolist()) <= inside  # not only after hydration
+
+
+def test_decisions_are_recorded_with_their_reasons(engine: SearchEngine, generation: Generation) -> None:
+    with run("search", None) as current:
+        _search(engine, "how are torn lines handled", generation)
+    steps = {step.kind: step for step in current.steps}
+    assert steps["query.profile"].attributes["kind"] == "natural"
+    assert steps["query.budget"].attributes["reason"] == "usual depth"
+    assert str(steps["fuse.scores"].attributes["reason"]).startswith("prose; best word hit is")
+    assert steps["retrieve.symbols"].status is Status.SKIPPED
+    assert steps["retrieve.symbols"].reason == "no identifier asked"
+
+
+def test_a_hit_explains_its_score(engine: SearchEngine, generation: Generation) -> None:
+    for hit in _search(engine, "torn_lines of the ledger", generation).hits:
+        assert hit.score == pytest.approx(hit.fused + sum(hit.explain.values()), abs=1e-4)
+        assert set(hit.explain) <= set(PRIORS)
+
+
+def test_only_the_owners_of_candidates_are_asked(
+    engine: SearchEngine, home: Home, source: Repo, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specimen.publish_files(home, source, {"z.py": {"zebra": "def zebra():\n    pass\n"}}, name="other")
+    other = RepositoryReader(home.repository("other")).acquire()
+    asked: list[int] = []
+    hydrate = Catalog.hydrate
+
+    def counting(catalog: Catalog, ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow]:
+        asked.extend(ids)
+        found = hydrate(catalog, ids, scope)
+        assert len(found) == len(ids)  # nobody is asked for what another holds
+        return found
+
+    monkeypatch.setattr(Catalog, "hydrate", counting)
+    _search(engine, "zebra", generation, other)
+    assert len(asked) == len(set(asked)) == 8
 
 
 def test_no_file_takes_every_place(generation: Generation) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeintel_core.retrieval.fusion import RRF_K, Ranked, by_ranks, by_scores
+from codeintel_core.retrieval.fusion import FUSIONS, RRF_K, Ranked, by_ranks, by_scores
 
 _WEIGHTS = {"dense": 0.4, "lexical": 0.6}
 
@@ -55,3 +55,16 @@ def test_the_scale_of_a_channel_does_not_matter(hits: dict[int, float], factor: 
 
 def test_nothing() -> None:
     assert by_scores({}, _WEIGHTS) == by_scores({"dense": _ranked({})}, _WEIGHTS) == {}
+
+
+def test_the_tail_of_the_lexical_list_counts_less() -> None:
+    lists = {"lexical": _ranked({1: 10.0, 2: 5.0, 3: 0.0})}
+    assert by_scores(lists, {"lexical": 1})[2] < 0.5 == pytest.approx(FUSIONS["plain_scores"](lists, {"lexical": 1})[2])
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_every_fusion_stays_between_0_and_1(name: str) -> None:
+    channels = {"dense": _ranked({1: 0.9, 2: 0.1}), "lexical": _ranked({1: 30, 3: 2, 4: 1})}
+    fused = FUSIONS[name](channels, _WEIGHTS)
+    assert max(fused, key=fused.__getitem__) == 1
+    assert 0 <= min(fused.values()) <= max(fused.values()) <= 1 + 1e-6

@@ -15,7 +15,7 @@ _CHUNK = ChunkRow(0, "r", "x.py", "", "python", "source", "utf-8", "function", "
 def _rank(query: str, *chunks: ChunkRow, scores: tuple[float, ...] = ()) -> list[int]:
     by_id = {i: replace(chunk, chunk_id=i) for i, chunk in enumerate(chunks)}
     fused = dict(enumerate(scores or (0.5,) * len(chunks)))
-    return list(priors.ordered(priors.apply(query, fused, by_id)))
+    return list(priors.ordered(priors.apply(query, fused, by_id).scores))
 
 
 @pytest.mark.parametrize("lower", ["docs", "config", "example", "test", "generated", "vendored", "minified"])
@@ -40,12 +40,56 @@ def test_a_file_with_several_good_chunks_comes_first() -> None:
 
 def test_further_chunks_of_a_file_decay() -> None:
     many = [replace(_CHUNK, path="one")] * 8
-    assert _rank("q", *many, replace(_CHUNK, path="two"), scores=(*[0.6] * 8, 0.5)).index(8) < 4
+    assert _rank("q", *many, replace(_CHUNK, path="two"), scores=(*[0.6] * 8, 0.5)).index(8) < 5
 
 
 def test_what_was_not_hydrated_is_left_out_and_nothing_stays_nothing() -> None:
-    assert priors.apply("q", {1: 1.0}, {}) == {}
+    assert priors.apply("q", {1: 1.0}, {}).scores == {}
 
 
 def test_ties_are_broken_by_id() -> None:
     assert list(priors.ordered({3: 0.5, 1: 0.5, 2: 0.9})) == [2, 1, 3]
+
+
+def test_a_name_in_a_sentence_counts_half() -> None:
+    chunks = {1: replace(_CHUNK, chunk_id=1, name="append", symbol="Ledger.append")}
+    alone, inside = (
+        priors.apply(query, {1: 0.5}, chunks).effects[1]["defines"] for query in ("append", "what does `append` do")
+    )
+    assert alone == 2 * inside > 0
+
+
+def test_a_plain_word_is_not_a_name() -> None:
+    chunks = {1: replace(_CHUNK, chunk_id=1, name="append")}
+    assert "defines" not in priors.apply("how to append a line", {1: 0.5}, chunks).effects[1]
+
+
+@pytest.mark.parametrize("path", ["src/__init__.py", "lib/index.js", "app/_compat.py", "src/legacy/a.py", "a.pyi"])
+def test_files_that_only_pass_on_come_later(path: str) -> None:
+    assert _rank("q", replace(_CHUNK, path=path), replace(_CHUNK, path="src/a.py")) == [1, 0]
+
+
+def test_words_of_the_folder_count_too() -> None:
+    assert _rank("routing", replace(_CHUNK, path="a/x.py"), replace(_CHUNK, path="routing/y.py")) == [1, 0]
+
+
+_MANY = {
+    1: replace(_CHUNK, chunk_id=1, path="tests/ledger.py", file_class="test", name="append"),
+    2: replace(_CHUNK, chunk_id=2, path="tests/ledger.py", file_class="test"),
+    3: replace(_CHUNK, chunk_id=3, path="src/__init__.py"),
+}
+_FUSED = {1: 0.9, 2: 0.8, 3: 0.7}
+
+
+def test_the_effects_explain_the_score() -> None:
+    scored = priors.apply("ledger `append`", _FUSED, _MANY)
+    for chunk_id, score in scored.scores.items():
+        assert score == pytest.approx(_FUSED[chunk_id] + sum(scored.effects[chunk_id].values()))
+    assert set().union(*scored.effects.values()) == set(priors.PRIORS)
+
+
+@pytest.mark.parametrize("name", priors.PRIORS)
+def test_each_prior_can_be_left_out(name: str) -> None:
+    scored = priors.apply("ledger `append`", _FUSED, _MANY, without={name})
+    assert name not in set().union(*scored.effects.values())
+    assert scored.scores != priors.apply("ledger `append`", _FUSED, _MANY).scores

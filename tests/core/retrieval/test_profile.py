@@ -54,3 +54,24 @@ def test_long_queries_do_not_backtrack() -> None:
         "    for _ in range(50): profile(unit * (9990 // len(unit)) + ' ?! x')"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("Ledger.append", {"Ledger.append": 1, "append": 1}),
+        ("append", {"append": 1}),
+        ("how does parseHeader work", {"parseHeader": 0.5}),
+        ("what does the Context hold", {"Context": 0.5}),
+        ("what does `append` do", {"append": 0.5}),
+        ("How are lines handled", {}),
+    ],
+)
+def test_asked_names(query: str, names: dict[str, float]) -> None:
+    assert profile(query).names == names
+
+
+def test_little_prose_is_vague() -> None:
+    assert profile("errors in python").is_vague
+    assert not profile("torn lines of the ledger").is_vague
+    assert not profile("append").is_vague

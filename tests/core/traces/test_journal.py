@@ -60,7 +60,7 @@ def test_a_trace_tells_what_the_run_did(tmp_path: Path) -> None:
             raise DeadlineExceeded("over budget")
         with step("fuse.scores"):
             pass
-        trace = _trace().finish(current)
+        trace = _trace().close(current)
     _journal(tmp_path, trace)
     (row,) = read_day(tmp_path, "2026-01-02").to_pylist()
     assert [stage["name"] for stage in row["stages"]] == ["fuse.scores", "synthesize", "fuse.scores"]

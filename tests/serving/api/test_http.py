@@ -69,7 +69,12 @@ def test_answer_cites_verified_text_with_its_provenance(http: httpx.Client, work
     assert text["text"] == cited["snippet"]
     assert (text["commit"], text["blob"]) == (cited["commit"], cited["blob"])
     assert found["confidence"]["value"] > 0.5
-    assert [s["name"] for s in found["stages"]][-2:] == ["cite.verify", "synthesize"]
+    assert [(s["name"], s["status"]) for s in found["stages"]][-3:] == [
+        ("cite.verify", "completed"),
+        ("synthesize", "skipped"),
+        ("synthesize", "completed"),
+    ]
+    assert found["limits"] == ["the answer is extractive: no chat model is configured"]
 
 
 def test_answer_not_found_says_where_it_looked(http: httpx.Client) -> None:
@@ -133,7 +138,7 @@ def test_health_metrics_and_openapi(http: httpx.Client) -> None:
     assert http.get("/livez").json() == {"status": "ok"}
     ready = http.get("/readyz")
     assert (ready.status_code, ready.json()["state"]) == (200, "ready")
-    assert ready.json()["checks"].keys() == {"generations", "encoder", "jvm"}
+    assert ready.json()["checks"].keys() == {"generations", "encoder", "jvm", "dense_device"}
     exposed = http.get("/metrics").text
     assert 'codeintel_ready_state{state="ready"} 1.0' in exposed
     assert 'codeintel_generation_created_timestamp_seconds{repo="shop"}' in exposed

@@ -148,3 +148,18 @@ def test_stdio_writes_nothing_but_the_protocol_to_stdout(workshop: Workshop) -> 
         rest = server.stdout.read()
     assert all(answer["jsonrpc"] == "2.0" for answer in answers)
     assert all(json.loads(line)["jsonrpc"] == "2.0" for line in rest.splitlines())
+
+
+def test_an_answer_tells_its_progress(connect: Connect) -> None:
+    told: list[tuple[float, str | None]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, message))
+
+    async def scenario() -> None:
+        async with connect() as client:
+            await client.call_tool("answer", {"question": QUESTION}, progress_handler=on_progress)
+
+    asyncio.run(scenario())
+    assert [at for at, _ in told] == sorted(at for at, _ in told)
+    assert {"scope.resolve completed", "cite.verify completed"} <= {message for _, message in told}

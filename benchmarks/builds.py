@@ -1,0 +1,99 @@
+"""Builds through the real Dagster job (`codeintel build`): first, no-op and incremental; stages from the ledger."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from benchmarks.rows import Row, Rows
+from benchmarks.workplace import NAME, Workplace, run_git
+from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.manifest import Manifest
+from codeintel_core.generations.publish import current_id
+from codeintel_core.telemetry import ledger
+
+_CHANGED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the command."""
+
+    seconds: float
+    peak_mb: float
+    manifest: Manifest
+    stages: dict[str, float]
+
+
+def measure(at: Workplace) -> Rows:
+    """Leaves a built home for the subjects after this one."""
+    _finished(at, "add", str(at.source), "--name", NAME)
+    first = _build(at)
+    counts = first.manifest.counts
+    size = sum(file.size_bytes for file in first.manifest.files.values())
+    what = f"{counts.files} files, {counts.chunks:,} chunks, {size / 1e6:.1f} MB on disk"
+    yield Row("build", "first build, whole command", first.seconds, "s", note=what)
+    yield from (Row("build", f"  stage {stage}", seconds, "s") for stage, seconds in first.stages.items())
+    inside = sum(first.stages.values())
+    yield Row(
+        "build",
+        "  stages together",
+        inside,
+        "s",
+        note=f"the other {first.seconds - inside:.1f} s: Python, Dagster, JVM",
+    )
+    yield Row("build", "peak memory (RSS)", first.peak_mb, "MiB")
+    same = _build(at)
+    assert same.manifest.gen_id == first.manifest.gen_id
+    yield Row("build", "no-op build, whole command", same.seconds, "s", "goal 5", 5 / same.seconds)
+    added = "".join(f"def bench_addition_{i}(value):\n    return value + {i}\n\n\n" for i in range(_CHANGED))
+    (at.source / "bench_additions.py").write_text(added)
+    _commit(at)
+    again = _build(at)
+    note = f"{again.manifest.counts.chunks - counts.chunks:+} chunks; {_stages(again)}"
+    yield Row(
+        "build", "incremental build, one new file, whole command", again.seconds, "s",
+        f"first build {first.seconds:.1f}", first.seconds / again.seconds, note,
+    )  # fmt: skip
+    yield Row("build", "  its stages together", sum(again.stages.values()), "s")
+
+
+def _stages(run: Run) -> str:
+    return ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in run.stages.items())
+
+
+def _build(at: Workplace) -> Run:
+    started = time.perf_counter()
+    peak_mb = _finished(at, "build", NAME)
+    seconds = time.perf_counter() - started
+    repository = at.home.repository(NAME)
+    manifest = manifests.load(repository.generation(str(current_id(repository))))
+    return Run(seconds, peak_mb, manifest, _ledger_stages(at, manifest.dagster_run_id))
+
+
+def _ledger_stages(at: Workplace, run_id: str) -> dict[str, float]:
+    """Seconds of each stage, from the ledger that the run itself wrote."""
+    stages: dict[str, float] = {}
+    for path in at.home.ledger.rglob(f"{run_id}.jsonl"):
+        for line in ledger.read(path):
+            if line.get("event") == "end" and str(line["kind"]).startswith("build."):
+                stage = str(line["kind"]).removeprefix("build.")
+                stages[stage] = stages.get(stage, 0.0) + float(line["duration_ms"]) / 1000
+    return stages
+
+
+def _finished(at: Workplace, *arguments: str) -> float:
+    """Run a command of the product to its end; its peak resident memory in MiB."""
+    process = at.codeintel(*arguments)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        assert process.stderr is not None
+        raise SystemExit(f"codeintel {' '.join(arguments)}: {process.stderr.read()}")
+    process.returncode = 0
+    return usage.ru_maxrss / 1024
+
+
+def _commit(at: Workplace) -> None:
+    run_git(at.source, "add", "--all")
+    run_git(at.source, "commit", "--quiet", "--message=bench")

@@ -1,0 +1,93 @@
+"""Sensors: policy on state. They are stopped until somebody starts them (docs/operations.md); no tick fetches."""
+
+import json
+import time
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from codeintel_core.repository.mirror import redact
+from codeintel_pipelines import watch
+from codeintel_pipelines.defs.jobs import build_repository, compact_repository, compact_traces, refresh_analytics
+from codeintel_pipelines.partitions import repositories
+from codeintel_pipelines.resources import HomeResource
+from codeintel_pipelines.stages import plan_config
+
+_MOST_CHARS = 2_000
+
+
+@dg.sensor(
+    job=build_repository,
+    minimum_interval_seconds=30,
+    description="The head of a source differs from what serves: build it. Respects a roll back.",
+)
+def git_head(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
+    """One run per repository, commit and served generation."""
+    asked = json.loads(context.cursor) if context.cursor else {}
+    found = watch.heads(home.home, home.settings, asked, time.time())
+    for name, reason in found.waiting.items():
+        context.log.info(f"{name}: {reason}")
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=due.run_key, partition_key=due.partition) for due in found.due],
+        dynamic_partitions_requests=[repositories.build_add_request([due.partition for due in found.due])],
+        cursor=json.dumps(found.asked),
+    )
+
+
+@dg.sensor(
+    job=compact_repository,
+    minimum_interval_seconds=60,
+    description="(secondary + tombstones) / primary of what serves is above the setting: compact it.",
+)
+def needs_compaction(home: HomeResource) -> dg.SensorResult:
+    """One run per generation."""
+    config = plan_config(compact=True)
+    due = watch.outgrown(home.home, home.settings)
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=d.run_key, partition_key=d.partition, run_config=config) for d in due]
+    )
+
+
+@dg.sensor(
+    jobs=[compact_traces, refresh_analytics],
+    minimum_interval_seconds=300,
+    description="Journals grew: rewrite the table of that day; tables are newer than codeintel.duckdb: rewrite it.",
+)
+def new_traces(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
+    """One run per day and journal size, and one per newest table."""
+    grown, sizes = watch.journals(home.home, json.loads(context.cursor) if context.cursor else {})
+    requests = [
+        dg.RunRequest(run_key=due.run_key, partition_key=due.partition, job_name=compact_traces.name) for due in grown
+    ]
+    if key := watch.stale_analytics(home.home):
+        requests.append(dg.RunRequest(run_key=key, job_name=refresh_analytics.name))
+    return dg.SensorResult(run_requests=requests, cursor=json.dumps(sizes))
+
+
+def _cause(event: dg.DagsterEvent) -> str:
+    """The first line of the innermost error of a failed step, without credentials."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return redact((error.message.strip().splitlines() or [""])[0])[:_MOST_CHARS] if error is not None else ""
+
+
+@dg.run_failure_sensor(
+    minimum_interval_seconds=30, description="A run failed: keep a record of it under failures/ in the home."
+)
+def record_failure(context: dg.RunFailureSensorContext, home: HomeResource) -> None:
+    """Write failures/<run_id>.json."""
+    run = context.dagster_run
+    record = {
+        "run_id": run.run_id,
+        "job": run.job_name,
+        "partition": run.tags.get("dagster/partition", ""),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "message": redact(context.failure_event.message or "")[:_MOST_CHARS],
+        "steps": {event.step_key: _cause(event) for event in context.get_step_failure_events()},
+    }
+    folder = home.home.failures
+    folder.mkdir(parents=True, exist_ok=True)
+    pending = folder / f"{run.run_id}.tmp"
+    pending.write_text(json.dumps(record, indent=1) + "\n")
+    pending.replace(folder / f"{run.run_id}.json")

@@ -1,0 +1,133 @@
+"""What the sensors look at: heads of sources, ratios in manifests, bytes of journals. Plain functions of the state.
+
+Each answer carries a run key made of the state it was derived from, so the same state never asks for two runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from codeintel_core.errors import CodeIntelError, GenerationCorrupt
+from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.manifest import Manifest
+from codeintel_core.generations.publish import current_id
+from codeintel_core.generations.rollback import hold_of
+from codeintel_core.home import Home
+from codeintel_core.repository import lag, mirror
+from codeintel_core.settings import Settings
+from codeintel_core.traces import journal
+from codeintel_pipelines.build.plan import is_compact
+
+_TICK_S = 4.0  # a sensor tick has to stay below 5
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A partition that a job should run for."""
+
+    partition: str
+    run_key: str
+
+
+@dataclass(slots=True)
+class Heads:
+    """What a look at the sources' heads found.
+
+    Attributes:
+        due: repositories whose source is at another commit than what serves.
+        asked: when each URL was last asked (seconds since the epoch); the cursor of the sensor.
+        waiting: why a repository is not due although its head moved, or could not be asked.
+    """
+
+    due: list[Due] = field(default_factory=list)
+    asked: dict[str, float] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+
+
+def heads(
+    home: Home, settings: Settings, asked: Mapping[str, float], now: float, clock: Callable[[], float] = time.monotonic
+) -> Heads:
+    """Compare the head of every source with what serves; fetches nothing.
+
+    A folder is read every time. A URL is asked when `head_interval_s` has passed since it last was, those that have
+    waited longest first, and only while the tick has time left.
+    """
+    ends = clock() + _TICK_S
+    names = home.repository_names()
+    found = Heads(asked={name: asked[name] for name in names if name in asked})
+    for name in sorted(names, key=lambda name: asked.get(name, 0.0)):
+        left = ends - clock()
+        is_local = mirror.registration(home, name).is_local
+        if not is_local and now - asked.get(name, 0.0) < settings.head_interval_s:
+            continue
+        if left <= 0:
+            found.waiting[name] = "the tick has no time left"
+            continue
+        found.asked[name] = now
+        try:
+            head = mirror.source_head(home, name, timeout_s=min(settings.head_timeout_s, left))
+        except CodeIntelError as error:
+            found.waiting[name] = str(error)
+            continue
+        lag.note_head(home, name, head)
+        served = served_manifest(home, name)
+        hold = hold_of(home, name)
+        if hold is not None and hold.head == head:
+            found.waiting[name] = f"rolled back from {head[:10]}"
+        elif served is None or served.commit != head or served.counts.is_dense_pending:
+            found.due.append(Due(name, f"{name}@{head}@{_pointer_age(home, name)}"))
+    return found
+
+
+def outgrown(home: Home, settings: Settings) -> list[Due]:
+    """Repositories whose served index holds too much beside its primary."""
+    return [
+        Due(name, f"compact@{manifest.gen_id}")
+        for name, manifest in _served(home).items()
+        if manifest.counts.compaction_ratio > settings.compaction_ratio
+    ]
+
+
+def not_compact(home: Home) -> list[Due]:
+    """Repositories whose served index could be merged, however little there is to merge."""
+    return [
+        Due(name, f"compact@{manifest.gen_id}") for name, manifest in _served(home).items() if not is_compact(manifest)
+    ]
+
+
+def journals(home: Home, seen: Mapping[str, int]) -> tuple[list[Due], dict[str, int]]:
+    """Days whose trace journals grew since `seen` (bytes by day), and the bytes now."""
+    sizes = {
+        day: sum(path.stat().st_size for path in (home.trace_journal / f"date={day}").glob("*.jsonl"))
+        for day in journal.days(home.trace_journal)
+    }
+    return [Due(day, f"{day}@{size}") for day, size in sizes.items() if size > seen.get(day, 0)], sizes
+
+
+def stale_analytics(home: Home) -> str:
+    """Run key of a refresh when a day's table is newer than the analysts' database, else ''."""
+    tables = [path.stat().st_mtime_ns for path in home.trace_daily.glob("*/traces.parquet")]
+    written = home.analytics.stat().st_mtime_ns if home.analytics.exists() else 0
+    return f"analytics@{max(tables)}" if tables and max(tables) > written else ""
+
+
+def served_manifest(home: Home, name: str) -> Manifest | None:
+    """The manifest that CURRENT names, or None when there is none that can be read."""
+    repository = home.repository(name)
+    try:
+        return manifests.load(repository.generation(current_id(repository) or "none"))
+    except GenerationCorrupt:
+        return None
+
+
+def _served(home: Home) -> dict[str, Manifest]:
+    found = {name: served_manifest(home, name) for name in home.repository_names()}
+    return {name: manifest for name, manifest in found.items() if manifest is not None}
+
+
+def _pointer_age(home: Home, name: str) -> int:
+    """Changes with every publish and roll back: a commit that comes back after another one is built again."""
+    pointer = home.repository(name).current
+    return pointer.stat().st_mtime_ns if pointer.exists() else 0
