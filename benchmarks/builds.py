@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.rows import Row, Rows
 from benchmarks.workplace import NAME, Workplace, run_git
@@ -64,18 +66,20 @@ def _stages(run: Run) -> str:
 
 
 def _build(at: Workplace) -> Run:
+    before = set(at.home.ledger.rglob("*.jsonl"))
     started = time.perf_counter()
     peak_mb = _finished(at, "build", NAME)
     seconds = time.perf_counter() - started
     repository = at.home.repository(NAME)
     manifest = manifests.load(repository.generation(str(current_id(repository))))
-    return Run(seconds, peak_mb, manifest, _ledger_stages(at, manifest.dagster_run_id))
+    written = set(at.home.ledger.rglob("*.jsonl")) - before
+    return Run(seconds, peak_mb, manifest, _ledger_stages(written))
 
 
-def _ledger_stages(at: Workplace, run_id: str) -> dict[str, float]:
-    """Seconds of each stage, from the ledger that the run itself wrote."""
+def _ledger_stages(ledgers: Iterable[Path]) -> dict[str, float]:
+    """Seconds of each stage, from the ledgers of the command's runs (several when it publishes lexical first)."""
     stages: dict[str, float] = {}
-    for path in at.home.ledger.rglob(f"{run_id}.jsonl"):
+    for path in ledgers:
         for line in ledger.read(path):
             if line.get("event") == "end" and str(line["kind"]).startswith("build."):
                 stage = str(line["kind"]).removeprefix("build.")

@@ -29,7 +29,7 @@ _THREADS = 8
 
 def measure(at: Workplace) -> Rows:
     """Needs the home that `builds` leaves."""
-    asked = _queries(at)
+    asked = questions(at)
     for mode in ("hybrid", "lexical", "semantic"):
         with Services(at.settings) as services:
             services.warm()
@@ -98,7 +98,8 @@ def _throughput(subject: str, ask: Callable[[str], None], asked: list[str]) -> R
     return Row(subject, f"hybrid, {_THREADS} threads", rate, "queries/s", "goal 200", rate / 200)
 
 
-def _queries(at: Workplace) -> list[str]:
+def questions(at: Workplace) -> list[str]:
+    """Distinct queries about the built repository."""
     repository = at.home.repository(NAME)
     catalog = Catalog(repository.generation(str(current_id(repository))) / "catalog.duckdb")
     try:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from codeintel_core.chunking.rows import FileRow
 from codeintel_core.errors import GenerationCorrupt
 from codeintel_core.scope import Scope
 
@@ -36,21 +37,6 @@ class ChunkRow:
     start_byte: int
     end_byte: int
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """A file of the pinned commit, indexed or skipped with a reason."""
-
-    path: str
-    blob: str
-    size_bytes: int
-    language: str
-    file_class: str
-    encoding: str
-    lines: int
-    chunks: int
-    skip_reason: str
 
 
 _FEW = 10

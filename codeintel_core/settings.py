@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     candidates: int = Field(100, ge=10, le=1_000, description="Candidates asked of each channel.")
     max_per_file: int = Field(3, ge=1, le=100, description="Most hits of one file in a result.")
 
+    query_vector_cache: int = Field(4_096, ge=0, le=1_000_000, description="Query vectors kept in memory; 0: none.")
+    result_cache: int = Field(
+        256, ge=0, le=1_000_000, description="Search results kept in memory, by generation and scope; 0: none."
+    )
+
     chat_base_url: str = Field(
         "", description="OpenAI-compatible base URL of the chat model (`http://127.0.0.1:8000/v1`); empty: extractive."
     )

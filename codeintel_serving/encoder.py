@@ -1,13 +1,16 @@
-"""The query encoder, loaded on first use; a failure is remembered for readiness and tried again at the next use."""
+"""The query encoder, loaded on first use; a failure is remembered for readiness and tried again two seconds later."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from codeintel_core.embedding.contract import Encoder
-from codeintel_core.errors import CodeIntelError
+from codeintel_core.errors import CodeIntelError, ModelUnavailable
 from codeintel_core.settings import Settings
+
+_RETRY_S = 2.0  # queries wait for the attempt of another, so one that fails slowly is not made by each
 
 
 class LazyEncoder:
@@ -21,16 +24,20 @@ class LazyEncoder:
         self._load = load
         self._encoder: Encoder | None = None
         self._lock = threading.Lock()
+        self._retry_at_s = 0.0
         self.problem = ""
 
     def __call__(self) -> Encoder:
         """The encoder; raises `ModelUnavailable` or `StorageFailed` naming the fix."""
         with self._lock:
             if self._encoder is None:
+                if time.monotonic() < self._retry_at_s:
+                    raise ModelUnavailable(self.problem)
                 try:
                     self._encoder = self._load()
                 except CodeIntelError as error:
                     self.problem = str(error)
+                    self._retry_at_s = time.monotonic() + _RETRY_S
                     raise
                 self.problem = ""
             return self._encoder

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from codeintel_core.deadline import Deadline
+from codeintel_core.embedding.remote import vectors_of
 from codeintel_core.errors import CodeIntelError
-from codeintel_core.models.roles import chat_model, score_model
+from codeintel_core.models.roles import chat_model, embed_endpoint, score_model
 from codeintel_core.settings import Settings
 
 _BOUND_S = 2.0
@@ -75,4 +76,18 @@ async def _rerank(settings: Settings, deadline: Deadline) -> None:
             await model.endpoint.aclose()
 
 
-_PROBES: dict[str, Probe] = {"chat": _chat, "rerank": _rerank}
+async def _embed(settings: Settings, deadline: Deadline) -> None:
+    endpoint = embed_endpoint(settings)
+    assert endpoint is not None
+    body = {"model": endpoint.model, "input": ["hi"], "encoding_format": "base64"}
+    try:
+        found = await endpoint.json("POST", "/v1/embeddings", body, deadline)
+        vectors_of(found, 1)
+    except ValueError as error:
+        raise endpoint.failed(str(error)) from None
+    finally:
+        with suppress(OSError):
+            await endpoint.aclose()
+
+
+_PROBES: dict[str, Probe] = {"chat": _chat, "rerank": _rerank, "embed": _embed}

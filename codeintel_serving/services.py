@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
+from codeintel_core.embedding.queries import CachedQueries
 from codeintel_core.errors import CodeIntelError, UnknownGeneration, UnknownRepository
 from codeintel_core.generations import rollback
 from codeintel_core.generations.generation import Generation
@@ -42,6 +43,7 @@ from codeintel_serving.models import (
 )
 from codeintel_serving.probes import Probes
 from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
+from codeintel_serving.results import CachedSearch
 
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
@@ -52,7 +54,7 @@ class Services:
     """Everything that serves one home; close it, or use it as a context manager.
 
     Attributes:
-        settings, home, library, engine, encoder, chat, reranker, probes, journal, freshness: the parts, wired.
+        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness: the parts, wired.
     """
 
     def __init__(self, settings: Settings, *, encoder: Callable[[], Encoder] | None = None) -> None:
@@ -60,8 +62,10 @@ class Services:
         self.settings = settings
         self.home = Home(settings.home)
         self.library = Library(self.home, verify=settings.verify_digests, device=settings.dense_device)
-        self.encoder = LazyEncoder(encoder or (lambda: query_encoder(settings)))
+        load = encoder or (lambda: query_encoder(settings))
+        self.encoder = LazyEncoder(lambda: CachedQueries(load(), settings.query_vector_cache))
         self.engine = SearchEngine(settings, self.encoder)
+        self.results = CachedSearch(self.engine, settings.result_cache, settings.retrieval_budget_ms / 1000)
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
         self.journal = TraceJournal(self.home.trace_journal)
@@ -133,7 +137,7 @@ class Services:
                 scope = request.scope.as_scope()
                 generations = pins.enter_context(self.library.pin(scope.repos, request.scope.as_of))
             note_generations(trace, generations)
-            found = self.engine.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
+            found = self.results.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
             note_hits(trace, found)
             index = self.freshness.entries(generations)
             searched = freshness.coverage(generations, found.degraded)

@@ -134,9 +134,12 @@ class RemoteEncoder:
 
     async def _encode(self, texts: Sequence[str], seconds: float) -> Matrix:
         vectors = np.empty((len(texts), self._contract.dimension), np.float32)
-        async with asyncio.TaskGroup() as group:
-            for batch in _batches(texts):
-                group.create_task(self._fill(vectors, batch, texts, seconds))
+        tasks = [asyncio.create_task(self._fill(vectors, batch, texts, seconds)) for batch in _batches(texts)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()  # of the others, when one failed
         return vectors
 
     async def _fill(self, vectors: Matrix, batch: Sequence[int], texts: Sequence[str], seconds: float) -> None:
@@ -170,12 +173,12 @@ class RemoteEncoder:
         }
         found = await self._endpoint.json("POST", "/v1/embeddings", body, deadline)
         try:
-            return _vectors(found, len(texts))
+            return vectors_of(found, len(texts))
         except ValueError as error:
             raise self._endpoint.failed(str(error)) from None
 
 
-def _vectors(found: Any, count: int) -> Matrix:
+def vectors_of(found: Any, count: int) -> Matrix:
     """Unit vectors (count, dimension) in the order of the texts; raises ValueError saying what is wrong."""
     rows = found.get("data") if isinstance(found, dict) else None
     if not isinstance(rows, list) or len(rows) != count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from codeintel_core.catalog import Catalog, ChunkRow
@@ -74,8 +75,12 @@ class Generation:
 
     def matches_source(self, chunk: ChunkRow) -> bool:
         """Whether the chunk's text equals the bytes of its span in the pinned commit."""
-        data = self.read_file(chunk.path)
-        return data is not None and data[chunk.start_byte : chunk.end_byte] == chunk.text.encode(chunk.encoding)
+        return _is_span(chunk, self.read_file(chunk.path))
+
+    def matching(self, chunks: Sequence[ChunkRow]) -> list[bool]:
+        """`matches_source` of several chunks, through one git process."""
+        files = self._git.files_at(self.manifest.commit, [chunk.path for chunk in chunks])
+        return [_is_span(chunk, files.get(chunk.path)) for chunk in chunks]
 
     def acquire(self) -> bool:
         """Take a reference; False when it is already closed."""
@@ -105,6 +110,13 @@ class Generation:
                 self.lexical.close()
             if self._lease is not None:
                 self._lease.give_back()
+
+
+def _is_span(chunk: ChunkRow, data: bytes | None) -> bool:
+    try:
+        return data is not None and data[chunk.start_byte : chunk.end_byte] == chunk.text.encode(chunk.encoding)
+    except UnicodeEncodeError:  # not a text of that file
+        return False
 
 
 def _open_dense(folder: Path, manifest: Manifest, device: Wanted) -> DenseIndex:

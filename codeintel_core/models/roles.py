@@ -6,8 +6,10 @@ from pydantic import SecretStr
 
 from codeintel_core.models.chat import ChatModel
 from codeintel_core.models.score import ScoreModel
-from codeintel_core.models.transport import Endpoint
+from codeintel_core.models.transport import Endpoint, Policy
 from codeintel_core.settings import Settings
+
+_EMBED_BATCHES = 4  # side by side: enough to keep a server busy
 
 
 def chat_model(settings: Settings) -> ChatModel | None:
@@ -24,8 +26,11 @@ def score_model(settings: Settings) -> ScoreModel | None:
 
 def embed_endpoint(settings: Settings) -> Endpoint | None:
     """The embedding endpoint, or None when vectors come from the embedded model."""
-    return _endpoint("embed", settings.embed_base_url, settings.embed_model, settings.embed_api_key)
+    policy = Policy(concurrency=_EMBED_BATCHES)
+    return _endpoint("embed", settings.embed_base_url, settings.embed_model, settings.embed_api_key, policy)
 
 
-def _endpoint(role: str, base_url: str, model: str, key: SecretStr | None) -> Endpoint | None:
-    return Endpoint(role, base_url, model, key.get_secret_value() if key else "") if base_url else None
+def _endpoint(
+    role: str, base_url: str, model: str, key: SecretStr | None, policy: Policy | None = None
+) -> Endpoint | None:
+    return Endpoint(role, base_url, model, key.get_secret_value() if key else "", policy) if base_url else None

@@ -24,6 +24,7 @@ _CONFIG = (
 _MODE_SYMLINK = "120000"
 _MODE_SUBMODULE = "160000"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_BATCH_HEADER = re.compile(rb"[0-9a-f]{40,64} ([a-z]+) (\d+)")
 _MAX_PATH_CHARS = 4096
 _LATEST_S = 253_402_300_799  # the end of the year 9999, which is where datetime ends
 
@@ -142,6 +143,25 @@ class GitRepository:
         if kind != "blob" or mode == _MODE_SYMLINK or name != wanted:
             return None
         return self.git("cat-file", "blob", blob)
+
+    def files_at(self, sha: str, paths: Iterable[str]) -> dict[str, bytes]:
+        """Contents of files of the resolved commit through one process; what is not a file there is left out."""
+        asked = [path for path in dict.fromkeys(paths) if "\n" not in path and "\0" not in path]
+        names = "".join(f"{sha}:{path}\n" for path in asked).encode("utf-8", "surrogateescape")
+        out = run_git(self.path, ("cat-file", "--batch"), timeout_s=self._timeout_s, stdin=names)
+        found: dict[str, bytes] = {}
+        at = 0
+        for path in asked:
+            end = out.index(b"\n", at)
+            header = _BATCH_HEADER.fullmatch(out, at, end)
+            at = end + 1
+            if header is None:  # `<name> missing`
+                continue
+            size = int(header[2])
+            if header[1] == b"blob":
+                found[path] = out[at : at + size]
+            at += size + 1
+        return found
 
     def blobs(self, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Contents of many blobs through one `cat-file --batch` process, in the order asked.

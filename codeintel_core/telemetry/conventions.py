@@ -36,6 +36,7 @@ KINDS = frozenset(
         "hydrate.catalog",
         "rank.priors",
         "rank.select",
+        "cache.results",
         "rerank",
         "prompt.build",
         "synthesize",

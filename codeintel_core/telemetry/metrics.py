@@ -38,4 +38,8 @@ TOKENS = Counter(
     "codeintel_chat_tokens_total", "Tokens of chat completions, as the server counts them.", ["direction"],
     registry=REGISTRY,
 )  # fmt: skip
+CACHE_REQUESTS = Counter(
+    "codeintel_cache_requests_total", "Look-ups by cache and result: hit, shared or miss.", ["cache", "result"],
+    registry=REGISTRY,
+)  # fmt: skip
 SYNTHESES = Counter("codeintel_chat_streams_total", "Chat streams by how they ended.", ["end"], registry=REGISTRY)

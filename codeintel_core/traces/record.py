@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -68,7 +68,7 @@ class AnswerTrace:
 
     def as_row(self) -> dict[str, Any]:
         """Plain values; `asked_at` in ISO 8601, NaN as None, valid Unicode."""
-        row = asdict(self)
+        row = {one.name: getattr(self, one.name) for one in fields(self)}  # not `asdict`: it copies every list deeply
         row["asked_at"] = self.asked_at.isoformat()
         row["query"] = self.query.encode("utf-8", "replace").decode()  # lone surrogates are not JSON
         for name in MAY_BE_NAN:

@@ -40,18 +40,22 @@ def choose(question: str, hits: Sequence[Hit], most: int, *, is_reranked: bool =
 
 def verify(hits: Sequence[Hit], generations: Mapping[str, Generation]) -> Verified:
     """Keep the hits whose text equals the bytes of the blob in the commit pinned by their generation (by id)."""
-    kept = [hit for hit in hits if _is_exact(hit, generations[hit.gen_id])]
+    is_exact = dict.fromkeys(range(len(hits)), False)
+    for gen_id in dict.fromkeys(hit.gen_id for hit in hits):
+        mine = [at for at, hit in enumerate(hits) if hit.gen_id == gen_id]
+        is_exact |= zip(mine, _matching([hits[at] for at in mine], generations[gen_id]), strict=True)
+    kept = [hit for at, hit in enumerate(hits) if is_exact[at]]
     dropped = len(hits) - len(kept)
     metrics.CITATIONS.labels("verified").inc(len(kept))
     metrics.CITATIONS.labels("dropped").inc(dropped)
     return Verified(kept, dropped)
 
 
-def _is_exact(hit: Hit, generation: Generation) -> bool:
+def _matching(hits: Sequence[Hit], generation: Generation) -> list[bool]:
     try:
-        return generation.matches_source(hit.chunk)
-    except (GitFailed, UnicodeEncodeError):
-        return False
+        return generation.matching([hit.chunk for hit in hits])
+    except GitFailed:
+        return [False] * len(hits)
 
 
 def citation(number: int, hit: Hit, generation: Generation) -> Citation:

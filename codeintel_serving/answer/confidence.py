@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from codeintel_core.analysis import STOP_WORDS, document_terms, query_terms
 from codeintel_core.retrieval.channels import DENSE
@@ -22,12 +23,18 @@ def relevance(question: str, hit: Hit) -> float:
     """
     asked = {term for term in query_terms(question) if term not in STOP_WORDS}
     chunk = hit.chunk
-    held = asked & set(document_terms(symbol=chunk.symbol, path=chunk.path, text=chunk.text))
+    held = asked & _terms(chunk.symbol, chunk.path, chunk.text)
     share = len(held) / len(asked) if asked else 0.0
     if DENSE not in hit.channels:
         return share
     scaled = (hit.channels[DENSE].score - _COSINE_UNRELATED) / (_COSINE_CLOSE - _COSINE_UNRELATED)
     return 0.5 * share + 0.5 * min(1.0, max(0.0, scaled))
+
+
+@lru_cache(maxsize=2_000)
+def _terms(symbol: str, path: str, text: str) -> frozenset[str]:
+    """Terms of a chunk; one answer asks several times, and good chunks come back."""
+    return frozenset(document_terms(symbol=symbol, path=path, text=text))
 
 
 def is_weak(question: str, hits: Sequence[Hit]) -> bool:

@@ -139,7 +139,7 @@ class _Pipeline:
         self._tell_stages(run)
         depth = max(request.limit, services.settings.rerank_candidates if services.reranker else 0)
         found = await self._in_thread(
-            lambda: services.engine.search(
+            lambda: services.results.search(
                 request.question, generations, scope=scope, limit=depth, deadline=self._budget.total
             )
         )

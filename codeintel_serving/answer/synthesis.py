@@ -7,7 +7,7 @@ cannot form citations, links or tags.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from codeintel_core.analysis import query_terms, terms
 from codeintel_core.catalog import ChunkRow
@@ -34,16 +34,24 @@ def pieces(question: str, cited: Sequence[Hit]) -> Iterator[str]:
             yield _quotation(question, hit.chunk)
 
 
-def not_found(generations: Sequence[Generation], channels: Sequence[str], misses: Sequence[Hit]) -> Iterator[str]:
-    """Say that nothing was found, where it was looked for, and what came nearest."""
+def not_found(
+    generations: Sequence[Generation], channels: Sequence[str], misses: Sequence[Hit], degraded: Mapping[str, str]
+) -> Iterator[str]:
+    """Say that nothing was found, where it was looked for and where not, how old that is, and what came nearest."""
     yield "Not found: nothing in the index matches the question well enough to be cited.\n\nSearched:\n"
     for generation in generations:
         manifest = generation.manifest
         yield (
             f"- {manifest.repo}, generation {manifest.gen_id}, commit {manifest.commit[:12]}: "
-            f"{manifest.coverage.get('indexed', 0)} of {manifest.counts.files} files, {manifest.counts.chunks} spans\n"
+            f"{manifest.coverage.get('indexed', 0)} of {manifest.counts.files} files, {manifest.counts.chunks} spans, "
+            f"built {manifest.created_at:%Y-%m-%d %H:%M} UTC\n"
         )
+        skipped = {reason: files for reason, files in sorted(manifest.coverage.items()) if reason != "indexed"}
+        if skipped:
+            yield f"  not indexed: {', '.join(f'{files} {reason}' for reason, files in skipped.items())}\n"
     yield f"- channels: {', '.join(channels) or 'none completed'}\n"
+    for name, reason in degraded.items():
+        yield f"- not searched: {name} ({inline(reason)})\n"
     if misses:
         yield "\nNearest misses, which probably do not answer it:\n"
         for hit in misses[:_MISSES]:

@@ -149,7 +149,7 @@ class Writer:
     def _not_found(self, found: SearchResult, generations: Sequence[Generation]) -> None:
         with step("synthesize", writer=synthesis.MODEL, citations=0):
             completed = [name for name, result in found.channels.items() if result.status is Status.COMPLETED]
-            pieces = list(synthesis.not_found(list(generations), completed, found.hits))
+            pieces = list(synthesis.not_found(generations, completed, found.hits, _shown(found.degraded)))
         self.written.found_nothing = True
         self._tell(pieces)
 
@@ -163,3 +163,7 @@ class Writer:
                 self.written.first_token_at_s = time.monotonic()
             self.written.text += piece
             self._emit(TokenEvent(piece))
+
+
+def _shown(degraded: Mapping[str, str]) -> dict[str, str]:
+    return {name: without_server_paths(reason) for name, reason in degraded.items()}

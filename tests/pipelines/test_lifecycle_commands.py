@@ -25,6 +25,8 @@ from codeintel_pipelines.resources import HomeResource
 from tests.conftest import GitRepo, Repo
 from tests.core import specimen
 
+pytestmark = pytest.mark.e2e
+
 _MORE = {"b.py": {"b": "def b():\n    pass\n"}}
 
 
@@ -168,7 +170,6 @@ def test_a_registration_file_that_cannot_be_meant(home: Home, tmp_path: Path, te
     assert home.repository_names() == []
 
 
-@pytest.mark.e2e
 def test_building_all_goes_on_after_a_failure_and_says_so(
     home: Home, source: Repo, git_repo: GitRepo, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +187,6 @@ def test_building_all_goes_on_after_a_failure_and_says_so(
     assert "published generation" in run("build", "calculator").stdout  # who asks by name means it
 
 
-@pytest.mark.e2e
 def test_a_build_without_a_change_starts_no_run_and_loads_no_dagster(home: Home, source: Repo) -> None:
     mirror.add(home, str(source.path), name="calculator")
     assert "published generation" in run("build", "calculator").stdout

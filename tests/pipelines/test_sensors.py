@@ -24,6 +24,8 @@ from codeintel_pipelines.stages import plan_config
 from tests.conftest import GitRepo, Repo
 from tests.core import specimen
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:

@@ -13,6 +13,8 @@ from codeintel_core.embedding import model_files, onnx_bert
 from codeintel_core.embedding.local import LocalEncoder
 from codeintel_core.errors import ModelUnavailable, StorageFailed
 
+pytestmark = pytest.mark.e2e
+
 
 def test_the_export_is_cached_and_repaired_when_damaged(models_dir: Path, int8: LocalEncoder) -> None:
     path = model_files.exported(models_dir, "int8")

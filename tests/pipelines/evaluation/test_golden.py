@@ -14,6 +14,8 @@ from codeintel_pipelines.resources import HomeResource
 from tests.conftest import Repo
 from tests.pipelines.conftest import add_and_build
 
+pytestmark = pytest.mark.e2e
+
 
 def _evaluate(home: Home, name: str) -> dg.ExecuteInProcessResult:
     with runs.instance(home) as instance:

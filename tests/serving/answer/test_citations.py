@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -21,10 +22,10 @@ class Source:
     def __init__(self, text: str | None) -> None:
         self._text = text
 
-    def matches_source(self, chunk: ChunkRow) -> bool:
+    def matching(self, chunks: Sequence[ChunkRow]) -> list[bool]:
         if self._text is None:
             raise GitFailed("gone")
-        return self._text == chunk.text
+        return [self._text == chunk.text for chunk in chunks]
 
 
 @pytest.mark.parametrize(("text", "dropped"), [("same", 0), ("other", 1), (None, 1)])

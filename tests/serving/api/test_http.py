@@ -83,6 +83,7 @@ def test_answer_not_found_says_where_it_looked(http: httpx.Client) -> None:
     assert found["confidence"]["value"] == 0
     assert found["answer"].startswith("Not found")
     assert "shop, generation" in found["answer"]
+    assert "UTC\n  not indexed: 1 binary\n- channels: dense, lexical\n" in found["answer"]
     assert "Nearest misses" in found["answer"]
 
 

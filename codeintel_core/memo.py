@@ -1,0 +1,74 @@
+"""A bounded cache with single flight: what several threads want at once is computed once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Generic, TypeVar
+
+from cachetools import LRUCache
+
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import DeadlineExceeded
+from codeintel_core.telemetry import metrics
+
+_K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V")
+
+
+class Memo(Generic[_K, _V]):
+    """The newest `entries` values by key; safe to use from several threads."""
+
+    def __init__(self, name: str, entries: int) -> None:
+        """`name` labels the metrics; 0 entries keep and share nothing."""
+        self._name = name
+        self._kept: LRUCache[_K, _V] = LRUCache(max(1, entries))
+        self._flying: dict[_K, Future[_V]] = {}
+        self._is_off = entries == 0
+        self._lock = threading.Lock()
+
+    def get(
+        self, key: _K, compute: Callable[[], _V], deadline: Deadline, keep: Callable[[_V], bool] = lambda _: True
+    ) -> tuple[_V, str]:
+        """The value of `key`, and whether it was a `hit`, `shared` with another thread's work, or a `miss`.
+
+        A value that `keep` refuses is given to those who wait for it and forgotten. Who waits for a computation that
+        fails computes again.
+
+        Raises:
+            DeadlineExceeded: another thread did not finish the same work in time.
+        """
+        if self._is_off:
+            return compute(), "miss"
+        with self._lock:
+            if key in self._kept:
+                return self._counted(self._kept[key], "hit")
+            flying = self._flying.get(key)
+            if flying is None:
+                mine = self._flying[key] = Future[_V]()
+        if flying is not None:
+            try:
+                return self._counted(flying.result(deadline.remaining_s), "shared")
+            except (FutureTimeout, TimeoutError):
+                raise DeadlineExceeded(f"the same work ({self._name}) is still running") from None
+            except Exception:  # the other's failure may not be ours: its deadline, its endpoint
+                return self._counted(compute(), "miss")
+        try:
+            value = compute()
+        except BaseException as error:
+            with self._lock:
+                del self._flying[key]
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            del self._flying[key]
+            if keep(value):
+                self._kept[key] = value
+        mine.set_result(value)
+        return self._counted(value, "miss")
+
+    def _counted(self, value: _V, result: str) -> tuple[_V, str]:
+        metrics.CACHE_REQUESTS.labels(self._name, result).inc()
+        return value, result

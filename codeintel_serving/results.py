@@ -1,0 +1,49 @@
+"""Results, kept by generation and scope: the same question of the same index has the same hits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from codeintel_core.deadline import Deadline
+from codeintel_core.generations.generation import Generation
+from codeintel_core.memo import Memo
+from codeintel_core.retrieval.engine import Mode, SearchEngine, SearchResult
+from codeintel_core.scope import Scope
+from codeintel_core.telemetry import Status, step
+
+_Key = tuple[tuple[str, ...], Scope, Mode, int, str]
+
+
+class CachedSearch:
+    """Searches through the engine, or gives what it found before; degraded results are never kept."""
+
+    def __init__(self, engine: SearchEngine, entries: int, budget_s: float) -> None:
+        self._engine, self._budget_s = engine, budget_s
+        self._memo: Memo[_Key, SearchResult] = Memo("results", entries)
+
+    def search(
+        self,
+        query: str,
+        generations: Sequence[Generation],
+        *,
+        scope: Scope,
+        limit: int,
+        mode: Mode = Mode.HYBRID,
+        deadline: Deadline | None = None,
+    ) -> SearchResult:
+        """As `SearchEngine.search`, with a step `cache.results` when nothing was searched.
+
+        Raises:
+            DeadlineExceeded: the same search, asked by another, did not end in time; else as the engine.
+        """
+        gen_ids = tuple(generation.manifest.gen_id for generation in generations)
+        until = deadline or Deadline.after(2 * self._budget_s)
+        found, result = self._memo.get(
+            (gen_ids, scope, mode, limit, query.strip()),
+            lambda: self._engine.search(query, generations, scope=scope, limit=limit, mode=mode, deadline=deadline),
+            until,
+            keep=lambda found: not found.degraded,
+        )
+        if result != "miss":
+            step("cache.results", result=result, hits=len(found.hits)).end(Status.COMPLETED)
+        return found
