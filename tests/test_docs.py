@@ -11,12 +11,15 @@ import sys
 from pathlib import Path
 
 import duckdb
+import httpx
 import pytest
 
 from codeintel_core import errors
 from codeintel_core.settings import Settings
 from codeintel_pipelines.analytics import VIEWS
+from codeintel_serving.services import Services
 from tests.conftest import GitRepo
+from tests.serving.running import running
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -55,6 +58,25 @@ def test_views_named_in_the_readme_exist() -> None:
     assert set(re.findall(r"FROM (\w+)", "".join(_blocks("sql")))) <= set(VIEWS)
 
 
+def _curl_lines_answer(home: Path) -> None:
+    """Send what the README's curl lines send to a real server over the same home."""
+    lines = [line for line in "".join(_blocks("sh")).splitlines() if line.startswith("curl")]
+    assert len(lines) == 3
+    services = Services(Settings(home=home))
+    try:
+        with running(services) as base:
+            for line in lines:
+                words = shlex.split(line)
+                url = next(word for word in words if word.startswith("127.0.0.1:8321"))
+                headers = dict(words[i + 1].split(": ") for i, word in enumerate(words) if word == "-H")
+                body = words[words.index("-d") + 1]
+                answer = httpx.post(url.replace("127.0.0.1:8321", base), headers=headers, content=body, timeout=60)
+                assert answer.status_code == 200, line
+                assert "settings.py" in answer.text, line
+    finally:
+        services.close()
+
+
 @pytest.mark.e2e
 def test_readme_commands_and_queries_run(tmp_path: Path, git_repo: GitRepo) -> None:
     source = git_repo({"settings.py": SOURCE}, name="my-repo")
@@ -72,6 +94,7 @@ def test_readme_commands_and_queries_run(tmp_path: Path, git_repo: GitRepo) -> N
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         if arguments[0] in ("search", "answer"):
             assert "settings.py:" in done.stdout
+    _curl_lines_answer(home)
     with duckdb.connect(str(home / "analytics" / "codeintel.duckdb"), read_only=True) as db:
         for query in "".join(_blocks("sql")).split(";"):
             if query.strip():
