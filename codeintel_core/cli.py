@@ -14,7 +14,6 @@ from codeintel_core.settings import get_settings
 
 _LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 
 def build_app() -> typer.Typer:
@@ -50,6 +49,3 @@ def main() -> None:
         name = "_".join(str(part) for part in problem["loc"]).upper()
         sys.stderr.write(f"error: CODEINTEL_{name}: {problem['msg']}\n")
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing half-done was published\n")
-        sys.exit(EXIT_INTERRUPTED)

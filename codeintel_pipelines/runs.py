@@ -130,6 +130,8 @@ def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None
                 raise_on_error=True,
                 tags={"codeintel/started": datetime.now(UTC).isoformat()},
             )
+        except dg.DagsterExecutionInterruptedError:
+            raise BuildFailed("interrupted; nothing half-done was published, run it again and it goes on") from None
         except Exception as error:  # whatever an asset raised: the user gets one line, the run has the rest
             raise _reason(error) from error
         if not result.success:

@@ -110,7 +110,11 @@ def test_an_interrupted_build_publishes_nothing_and_the_next_completes(
     process = _build_process(home)
     _wait_for_lease(home)
     process.send_signal(how)
-    process.communicate(timeout=120)
+    _, error = process.communicate(timeout=120)
+    if how is signal.SIGINT:
+        assert error.strip().splitlines() == [
+            "error: interrupted; nothing half-done was published, run it again and it goes on"
+        ]
     assert process.returncode != 0
     assert current_id(home.repository("calculator")) is None
     assert runs.build(home, "calculator").counts.files == 64
