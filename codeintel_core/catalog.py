@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from codeintel_core.chunking.rows import FileRow
-from codeintel_core.errors import GenerationCorrupt
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import DeadlineExceeded, GenerationCorrupt, InvalidPattern
+from codeintel_core.patterns import Pattern
 from codeintel_core.scope import Scope
 
 
@@ -40,6 +43,11 @@ class ChunkRow:
 
 
 _FEW = 10
+# Whether a column matches $pattern, and how often the text does: of regular expressions and of literal text.
+_SCANS = (
+    ("regexp_matches({}, $pattern)", "len(regexp_extract_all(text, $pattern))"),
+    ("contains({}, $pattern)", "(length(text) - length(replace(text, $pattern, ''))) // length($pattern)"),
+)
 _CHUNK_COLUMNS = ", ".join(ChunkRow.__slots__)
 _FILE_COLUMNS = ", ".join(FileRow.__slots__)
 
@@ -106,6 +114,34 @@ class Catalog:
             {"names": [name for name in names if _is_unicode(name)], "limit": limit, **values},
         )
         return [(int(chunk_id), str(name), str(symbol)) for chunk_id, name, symbol in rows.fetchall()]
+
+    def matching(
+        self, pattern: Pattern, scope: Scope, limit: int, deadline: Deadline
+    ) -> list[tuple[int, int, bool, str]]:
+        """Chunks whose text matches: (chunk_id, matches, whether its name or signature does, file class), best first.
+
+        Raises:
+            DeadlineExceeded: the scan was stopped at the deadline.
+            InvalidPattern: DuckDB's RE2 refuses what ours took.
+        """
+        where, values = _where(scope)
+        hit, count = _SCANS[pattern.is_literal]
+        wanted = pattern.text if pattern.is_literal else pattern.expression
+        query = f"""SELECT chunk_id, {count}, {hit.format("name")} OR {hit.format("signature")} AS names, file_class
+            FROM chunks WHERE {hit.format("text")}{where}
+            ORDER BY names DESC, file_class = 'source' DESC, 2 DESC, chunk_id LIMIT $limit"""  # noqa: S608
+        cursor = self._connection.cursor()
+        stop = threading.Timer(deadline.remaining_s, cursor.interrupt)
+        stop.start()
+        try:
+            rows = cursor.execute(query, {"pattern": wanted, "limit": limit, **values}).fetchall()
+        except duckdb.InterruptException:
+            raise DeadlineExceeded("the scan ran past its deadline; narrow the scope") from None
+        except duckdb.InvalidInputException as error:
+            raise InvalidPattern(f"the pattern cannot be run: {str(error).splitlines()[0][:200]}") from None
+        finally:
+            stop.cancel()
+        return [(int(chunk_id), int(matches), bool(names), str(kind)) for chunk_id, matches, names, kind in rows]
 
     def file(self, path: str) -> FileRow | None:
         """The file at `path`, or None."""

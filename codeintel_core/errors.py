@@ -129,6 +129,22 @@ class UnknownGeneration(CodeIntelError):
     status = 404
 
 
+class InvalidPattern(CodeIntelError):
+    """A pattern is not a regular expression that RE2 can run."""
+
+    slug = "invalid-pattern"
+    title = "Invalid pattern"
+    status = 400
+
+
+class ChannelUnavailable(CodeIntelError):
+    """The retrieval channel that was asked for is off: nothing configures it, or no index holds it."""
+
+    slug = "channel-unavailable"
+    title = "Channel unavailable"
+    status = 409
+
+
 class ContractMismatch(CodeIntelError):
     """Vectors of two embedding contracts would be mixed."""
 

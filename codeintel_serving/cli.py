@@ -27,7 +27,10 @@ def search(
     path: Paths = None,
     language: Languages = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Most results.")] = 10,
-    mode: Annotated[str, typer.Option(help="hybrid, lexical or semantic.")] = "hybrid",
+    mode: Annotated[
+        str, typer.Option(help="auto, hybrid, lexical, semantic, sparse, exact (as written) or regex (RE2).")
+    ] = "auto",
+    explain: Annotated[bool, typer.Option("--explain", help="Show how each score came about.")] = False,
     as_of: AsOf = "",
     as_json: Json = False,
     verbose: Verbose = False,
@@ -37,7 +40,8 @@ def search(
 
     with _services() as services:
         scope = _scope(repo, path, language, as_of)
-        commands.search(services, query, scope, limit, mode, as_json, verbose)
+        request = {"query": query, "scope": scope, "limit": limit, "mode": mode, "explain": explain}
+        commands.search(services, request, as_json, verbose)
 
 
 @app.command()

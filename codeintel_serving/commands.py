@@ -12,6 +12,7 @@ from codeintel_core.telemetry import run
 from codeintel_core.telemetry.ledger import read as read_ledger
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.display import inline, printable
+from codeintel_serving.explanation import explanation_lines
 from codeintel_serving.models import AnswerRequest, AnswerResponse, Citation, RepositoryStatus, SearchHit, SearchRequest
 from codeintel_serving.problems import checked
 from codeintel_serving.recording import Caller
@@ -20,17 +21,9 @@ from codeintel_serving.services import Services
 _CALLER = Caller("cli")
 
 
-def search(
-    services: Services,
-    query: str,
-    scope: Mapping[str, Any],
-    limit: int,
-    mode: str,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    """Search and print one line per hit."""
-    request = checked(SearchRequest, query=query, scope=scope, limit=limit, mode=mode)
+def search(services: Services, arguments: Mapping[str, Any], as_json: bool, verbose: bool) -> None:
+    """Search with the arguments of a `SearchRequest` and print one line per hit."""
+    request = checked(SearchRequest, **arguments)
     services.warm(request.scope.repos, request.scope.as_of)
     found = services.search(request, _CALLER)
     if as_json:
@@ -39,6 +32,8 @@ def search(
         several = len(found.index) > 1
         for hit in found.results:
             typer.echo(_hit_line(hit, several))
+            for line in explanation_lines(hit):
+                typer.echo(f"    {line}")
         _remark([*found.warnings, *([] if found.results else ["no results"])])
     if verbose:
         _show_stages(services, found.run_id)
@@ -89,9 +84,11 @@ def status(services: Services, repos: Sequence[str], as_json: bool) -> None:
 
 def _hit_line(hit: SearchHit, several: bool) -> str:
     where = f"  [{hit.repo}]" if several else ""
-    return (
-        f"{inline(hit.path)}:{hit.start_line}-{hit.end_line}  {inline(hit.symbol) or hit.kind}  {hit.score:.3f}{where}"
-    )
+    spans = ",".join(str(m.start_line) if m.start_line == m.end_line else f"{m.start_line}-{m.end_line}"
+                     for m in hit.matches)  # fmt: skip
+    matches = f"  lines {spans}" if spans else ""
+    place = f"{inline(hit.path)}:{hit.start_line}-{hit.end_line}"
+    return f"{place}  {inline(hit.symbol) or hit.kind}  {hit.score:.3f}{matches}{where}"
 
 
 def _citation_line(cited: Citation) -> str:
@@ -116,6 +113,7 @@ def _status_lines(state: RepositoryStatus) -> list[str]:
             f"  skipped          {skipped or 'none'}",
             f"  chunks           {state.chunks}",
             f"  secondary ratio  {state.secondary_ratio:.1%}",
+            f"  sparse           {printable(state.sparse)}",
             f"  dense device     {printable(state.dense_device)}",
         ]
     for label, value in (("group", state.group), ("held", state.held)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
@@ -20,6 +20,7 @@ from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.reader import Library
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
+from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.models.roles import chat_model, score_model
 from codeintel_core.repository import mirror
 from codeintel_core.retrieval.engine import Hit, SearchEngine
@@ -29,10 +30,12 @@ from codeintel_core.telemetry import current_run, metrics, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_serving import files, freshness
 from codeintel_serving.display import without_server_paths
-from codeintel_serving.encoder import LazyEncoder, query_encoder
+from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
 from codeintel_serving.freshness import Freshness
 from codeintel_serving.models import (
     ChannelScore,
+    Explanation,
+    Lines,
     ReadRequest,
     ReadResponse,
     RepositoryStatus,
@@ -55,6 +58,7 @@ class Services:
 
     Attributes:
         settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness: the parts, wired.
+        sparse: the sparse encoder, or None when no sparse model is configured.
     """
 
     def __init__(self, settings: Settings, *, encoder: Callable[[], Encoder] | None = None) -> None:
@@ -64,7 +68,8 @@ class Services:
         self.library = Library(self.home, verify=settings.verify_digests, device=settings.dense_device)
         load = encoder or (lambda: query_encoder(settings))
         self.encoder = LazyEncoder(lambda: CachedQueries(load(), settings.query_vector_cache))
-        self.engine = SearchEngine(settings, self.encoder)
+        self.sparse = LazyEncoder(lambda: sparse_query_encoder(settings)) if settings.has_sparse else None
+        self.engine = SearchEngine(settings, self.encoder, sparse_encoder=self.sparse)
         self.results = CachedSearch(self.engine, settings.result_cache, settings.retrieval_budget_ms / 1000)
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
@@ -140,11 +145,11 @@ class Services:
             found = self.results.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
             note_hits(trace, found)
             index = self.freshness.entries(generations)
-            searched = freshness.coverage(generations, found.degraded)
-            trace.limits = freshness.warnings(index, searched)
+            searched = freshness.coverage(generations, found.degraded, found.idle)
+            trace.limits = [*freshness.warnings(index, searched), *found.notes]
             trace.status = "ok" if found.hits else "empty"
             return SearchResponse(
-                results=[search_hit(hit) for hit in found.hits],
+                results=[search_hit(hit, found.weights if request.explain else None) for hit in found.hits],
                 index=index,
                 coverage=searched,
                 run_id=current.run_id,
@@ -184,6 +189,7 @@ class Services:
                 secondary_ratio=0.0,
                 group=group,
                 held=held,
+                sparse="",
                 dense_device="",
                 problem=without_server_paths(str(error)),
             )
@@ -198,6 +204,7 @@ class Services:
                 secondary_ratio=round(manifest.counts.compaction_ratio, 4),
                 group=group,
                 held=held,
+                sparse=freshness.sparse_state(generation, is_configured=self.settings.has_sparse),
                 dense_device=generation.dense.primary.device.text,
                 problem=self.freshness.problem(generation),
             )
@@ -212,6 +219,8 @@ class Services:
 
     def _warm_encoder(self) -> None:
         self.encoder().encode_query("warm up")
+        if self.sparse is not None:
+            self.sparse().encode_query("warm up")
 
     def _watch(self) -> None:
         while not self._stopping.wait(self.settings.watch_interval_s):
@@ -237,14 +246,20 @@ class Services:
     def _warm_generation(self, generation: Generation) -> None:
         if generation.lexical is not None:
             LexicalSearcher([generation.lexical]).search([("warm", 1.0)], 1, Scope(), Deadline.after(60))
+        if generation.sparse is not None and self.sparse is not None:
+            SparseSearcher([generation.sparse]).search([("0", 1.0)], 1, Scope(), Deadline.after(60))
         if self.encoder.loaded is not None:
             vector = self.encoder.loaded.encode_query("warm up")
             generation.catalog.hydrate(generation.dense.search(vector, 1)[0].tolist(), Scope())
 
 
-def search_hit(hit: Hit) -> SearchHit:
-    """The model of a hit."""
+def search_hit(hit: Hit, weights: Mapping[str, float] | None = None) -> SearchHit:
+    """The model of a hit; with the weights of its channels also how its score came about."""
     chunk = hit.chunk
+    explanation = None
+    if weights is not None:
+        mine = {name: weights[name] for name in hit.channels if name in weights}
+        explanation = Explanation(fused=round(hit.fused, 6), weights=mine, priors=hit.explain)
     return SearchHit(
         id=f"{chunk.repo}:{chunk.path}:{chunk.start_line}-{chunk.end_line}",
         repo=chunk.repo,
@@ -257,5 +272,7 @@ def search_hit(hit: Hit) -> SearchHit:
         score=round(hit.score, 6),
         rank=hit.rank,
         channels={name: ChannelScore(rank=at.rank, score=at.score) for name, at in hit.channels.items()},
+        matches=[Lines(start_line=start, end_line=end) for start, end in hit.matches],
+        explanation=explanation,
         snippet=chunk.text,
     )

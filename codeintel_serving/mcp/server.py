@@ -15,7 +15,8 @@ from fastmcp.tools.base import ToolResult
 from mcp.types import CallToolRequestParams, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from codeintel_core.retrieval.engine import MAX_LIMIT, Mode
+from codeintel_core.retrieval.engine import MAX_LIMIT
+from codeintel_core.retrieval.modes import Mode
 from codeintel_core.telemetry import current_run, run
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.answer.events import Event, StageEvent
@@ -24,6 +25,7 @@ from codeintel_serving.mcp import text
 from codeintel_serving.models import (
     MAX_CITATIONS,
     MAX_TIME_BUDGET_MS,
+    MODES,
     AnswerRequest,
     AnswerResponse,
     Problem,
@@ -87,13 +89,18 @@ def create_mcp(services: Services) -> FastMCP:
             ScopeModel | None, Field(description="What may be searched; everything when left out.")
         ] = None,
         limit: Annotated[int, Field(strict=True, ge=1, le=MAX_LIMIT, description="Most results.")] = 10,
-        mode: Annotated[Mode, Field(description="Which channels answer.")] = Mode.HYBRID,
+        mode: Annotated[Mode, Field(description=MODES)] = Mode.AUTO,
+        explain: Annotated[
+            bool, Field(strict=True, description="Whether each result says how its score came about.")
+        ] = False,
     ) -> ToolResult:
-        """Find spans of code by name, path, error text or meaning.
+        """Find spans of code by name, path, error text, meaning or pattern.
 
         Do not use it to read a file whose path you know (`read`), nor for a finished explanation (`answer`).
         """
-        request = checked(SearchRequest, query=query, scope=scope or ScopeModel(), limit=limit, mode=mode)
+        request = checked(
+            SearchRequest, query=query, scope=scope or ScopeModel(), limit=limit, mode=mode, explain=explain
+        )
         found = await asyncio.to_thread(services.search, request, _caller())
         return _result(found, text.of_search(found))
 

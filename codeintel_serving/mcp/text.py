@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codeintel_serving.display import inline, printable
+from codeintel_serving.explanation import explanation_lines
 from codeintel_serving.models import AnswerResponse, FileText, SearchResponse, StatusResponse
 
 
 def of_search(found: SearchResponse) -> str:
     """One line per result, then the warnings."""
-    lines = [f"{hit.id} {inline(hit.symbol)} ({hit.kind}, {hit.score:.3f})" for hit in found.results]
+    lines = []
+    for hit in found.results:
+        lines.append(f"{hit.id} {inline(hit.symbol)} ({hit.kind}, {hit.score:.3f})")
+        lines += [f"  {line}" for line in explanation_lines(hit)]
     return "\n".join([*(lines or ["no results"]), *found.warnings])
 
 

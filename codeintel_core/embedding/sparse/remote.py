@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,15 @@ _BATCH_TEXTS = 32  # what Text Embeddings Inference takes by default
 _PROBE_S = 10.0
 _BATCH_S = 120.0
 _ABSENT = (404, 405)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Impacts of the texts that were sent."""
+
+    impacts: list[Impacts]
+    vocabulary: int  # 0 where only the terms that are not 0 are sent
+    path: str
 
 
 class RemoteSparseEncoder:
@@ -76,26 +86,21 @@ class RemoteSparseEncoder:
 
     async def _probe(self) -> tuple[str, SparseContract]:
         deadline = Deadline.after(_PROBE_S)
-        path, vocabulary = TEI_PATH, 0
-        try:
-            await self._ask(TEI_PATH, ["probe"], 1, 0, deadline)
+        answer = await ask_sparse(self._endpoint, ["probe"], 1, deadline)
+        if answer.path == TEI_PATH:
             info = await self._facts("/info", deadline)
             model, revision = str(info.get("model_id") or self._endpoint.model), str(info.get("model_sha") or "")
             max_tokens = info.get("max_input_length")
-        except EndpointFailed as error:
-            if error.status not in _ABSENT:
-                raise
-            path = OPENAI_PATH
-            _, vocabulary = await self._ask(OPENAI_PATH, ["probe"], 1, 0, deadline)
+        else:
             listed = (await self._facts("/v1/models", deadline)).get("data")
             rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
             row = next((row for row in rows if row.get("id") == self._endpoint.model), {})
             model, revision = self._endpoint.model, str(row.get("root") or "")
             max_tokens = row.get("max_model_len")
-        return path, SparseContract(
+        return answer.path, SparseContract(
             model=model,
             revision=revision,
-            vocabulary=vocabulary,
+            vocabulary=answer.vocabulary,
             max_tokens=max_tokens if isinstance(max_tokens, int) else 0,
             document_terms=self._terms[0],
             query_terms=self._terms[1],
@@ -131,31 +136,47 @@ class RemoteSparseEncoder:
 
     async def _batch(self, texts: Sequence[str], most: int, deadline: Deadline) -> list[Impacts]:
         vocabulary = self._contract.vocabulary
-        found, width = await self._ask(self._path, texts, most, vocabulary, deadline)
-        if width != vocabulary:
+        answer = await ask_sparse(self._endpoint, texts, most, deadline, path=self._path, vocabulary=vocabulary)
+        if answer.vocabulary != vocabulary:
             raise ContractMismatch(
-                f"{self._endpoint.where} answered with a vocabulary of {width}, it was probed with {vocabulary}; "
-                "restart, then rebuild the index"
+                f"{self._endpoint.where} answered with a vocabulary of {answer.vocabulary}, it was probed with "
+                f"{vocabulary}; restart, then rebuild the index"
             )
-        return found
+        return answer.impacts
 
-    async def _ask(
-        self, path: str, texts: Sequence[str], most: int, vocabulary: int, deadline: Deadline
-    ) -> tuple[list[Impacts], int]:
-        """Impacts of the texts and the width of the vectors, 0 where only the terms that are not 0 are sent."""
-        clean = [(text if text.isascii() else text.encode("utf-8", "replace").decode()) or " " for text in texts]
-        if path == TEI_PATH:
-            body: dict[str, Any] = {"inputs": clean, "truncate": True}
-        else:
-            body = {"model": self._endpoint.model, "input": clean, "encoding_format": "base64",
-                    "truncate_prompt_tokens": -1}  # fmt: skip
-        found = await self._endpoint.json("POST", path, body, deadline)
+
+async def ask_sparse(
+    endpoint: Endpoint, texts: Sequence[str], most: int, deadline: Deadline, *, path: str = "", vocabulary: int = 0
+) -> Answer:
+    """Ask for impacts; without a path both wire forms are tried.
+
+    Raises:
+        EndpointFailed, DeadlineExceeded: the endpoint does not answer, or not with sparse weights.
+    """
+    if not path:
         try:
-            if path == TEI_PATH:
-                return impacts_of_lists(found, len(texts), most, vocabulary), 0
-            return impacts_of_vectors(found, len(texts), most)
-        except ValueError as error:
-            raise self._endpoint.failed(str(error)) from None
+            return await ask_sparse(endpoint, texts, most, deadline, path=TEI_PATH)
+        except EndpointFailed as error:
+            if error.status not in _ABSENT:
+                raise
+        return await ask_sparse(endpoint, texts, most, deadline, path=OPENAI_PATH)
+    clean = [(text if text.isascii() else text.encode("utf-8", "replace").decode()) or " " for text in texts]
+    if path == TEI_PATH:
+        body: dict[str, Any] = {"inputs": clean, "truncate": True}
+    else:
+        body = {
+            "model": endpoint.model,
+            "input": clean,
+            "encoding_format": "base64",
+            "truncate_prompt_tokens": -1,
+        }
+    found = await endpoint.json("POST", path, body, deadline)
+    try:
+        if path == TEI_PATH:
+            return Answer(impacts_of_lists(found, len(texts), most, vocabulary), 0, path)
+        return Answer(*impacts_of_vectors(found, len(texts), most), path)
+    except ValueError as error:
+        raise endpoint.failed(str(error)) from None
 
 
 def impacts_of_lists(found: Any, count: int, most: int, vocabulary: int = 0) -> list[Impacts]:
