@@ -34,7 +34,7 @@ _MAX_SYMBOL_REPOSITORIES = 16  # a catalog look-up costs a millisecond each
 _MAX_DEFINITIONS = 50
 _MAX_MATCHING = 1_000  # chunks of one repository that match a pattern
 _OFTEN = 10  # more matches in a chunk count no more
-_SCAN_SHARE = 0.8  # of the time left: the rest of the query needs some
+_SCAN_SHARE, _LANE_SHARE = 0.8, 0.4  # of the time left, for a scan that was asked for and for one that only adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def regex(request: Request, resources: Resources) -> Search | Skipped:  # noqa: 
 
 def _matching(request: Request) -> Ranked:
     """Every match counts, one in a name or signature most, then those in source files."""
-    until = request.deadline.within(request.deadline.remaining_s * _SCAN_SHARE)
+    until = request.deadline.within(request.deadline.remaining_s * (_LANE_SHARE if request.is_mixed else _SCAN_SHARE))
     scores: dict[int, float] = {}
     for searched, generation in enumerate(request.generations):
         try:
