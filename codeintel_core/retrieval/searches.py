@@ -1,6 +1,6 @@
 """What each channel does: one function per channel from a request to ranked chunk ids, and the table of them.
 
-A new channel is a function here and a line in `SEARCHES`; its weight is in `blend.py`.
+A new channel is a function here and a line in `SEARCHES`; its modes are in `modes.py`, its weight in `blend.py`.
 """
 
 from __future__ import annotations
