@@ -1,6 +1,6 @@
 """The impact index and the pattern scan by size: no model is involved, so the numbers are those of the index alone.
 
-Impacts are synthetic and seeded, with the shape SPLADE gives: 120 terms a chunk and 25 a query out of 30,522, drawn by
+Impacts are synthetic and seeded: up to 120 different terms a chunk and 25 a query out of 30,522, drawn by
 Zipf's law. The scan reads a catalog of generated functions of about 15 lines.
 """
 
