@@ -15,7 +15,7 @@ from codeintel_core.chunking.symbols import symbols_of
 from codeintel_core.chunking.tokens import TokenCounter
 from codeintel_core.identity import chunk_id
 
-CHUNKER_VERSION = 1
+CHUNKER_VERSION = 2
 """Raised whenever the same file would give other chunks or symbols."""
 
 _BINARY_PEEK_BYTES = 8_000
