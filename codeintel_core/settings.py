@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     )
     channel_workers: int = Field(4, ge=1, le=64, description="Threads per retrieval channel.")
     candidates: int = Field(100, ge=10, le=1_000, description="Candidates asked of each channel.")
+    lexical_feedback: bool = Field(
+        False, description="Second pass of the words (RM3) for prose whose best hit does not stand out; a few ms."
+    )
     max_per_file: int = Field(3, ge=1, le=100, description="Most hits of one file in a result.")
 
     query_vector_cache: int = Field(4_096, ge=0, le=1_000_000, description="Query vectors kept in memory; 0: none.")

@@ -64,6 +64,11 @@ class Shard:
         """Dimension of the vectors."""
         return int(self._index.d)
 
+    def vectors(self) -> Matrix:
+        """Every vector, (ntotal, dimension) float32, in the order of `ids`; of a refined index as it stores them."""
+        stored: Matrix = self._index.reconstruct_n(0, len(self.ids))
+        return stored
+
     def search(self, queries: Matrix, k: int, keep: NDArray[np.bool_] | None, at: Operating) -> tuple[Matrix, Ids]:
         """Scores and chunk ids, both (len(queries), k), best first; missing results have id -1.
 

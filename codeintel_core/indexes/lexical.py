@@ -120,7 +120,11 @@ class LexicalIndex:
 
 
 class LexicalSearcher:
-    """BM25 over one or many indexes with common statistics (Lucene MultiReader)."""
+    """BM25 over one or many indexes with common statistics (Lucene MultiReader).
+
+    Attributes:
+        count: live documents of all of them.
+    """
 
     stage = "lexical search"
 
@@ -134,12 +138,24 @@ class LexicalSearcher:
             sizes = []
             for one in readers:
                 sizes.append(int(one.maxDoc()))  # noqa: PERF401 (one Java call at a time, see jvm.py)
+            self.count = int(reader.numDocs())
+            self._reader = reader
         self._last_docs = np.cumsum(sizes)
 
     @staticmethod
     def _similarity() -> Any:
         """The Lucene similarity that scores a term."""
         return lucene("BM25Similarity")(BM25_K1, BM25_B)
+
+    def frequencies(self, terms: Sequence[str], deadline: Deadline) -> list[int]:
+        """In how many chunks each term occurs, those that were deleted since the last merge included.
+
+        Raises:
+            DeadlineExceeded: the deadline passed while other threads searched.
+        """
+        with java(deadline):
+            term_class = lucene("Term")
+            return [int(self._reader.docFreq(term_class("terms", term))) for term in terms]
 
     def search(
         self, terms: Sequence[tuple[str, float]], k: int, scope: Scope, deadline: Deadline

@@ -47,9 +47,13 @@ def lexical_share(profile: QueryProfile, channels: Mapping[str, Ranked]) -> tupl
         return profile.lexical_weight, f"{profile.kind} query"
     if words is None or vectors is None or not len(words[0]) or not len(vectors[0]):
         return profile.lexical_weight, "prose; one channel has no hits"
+    lead, doubt = margin(words), 1 - float(vectors[1][0])
+    share = min(_MOST, max(_LEAST, _PER_MARGIN * lead + _PER_DOUBT * doubt))
+    return round(share, 4), f"prose; best word hit is {lead:.1f} times the tenth, best cosine {1 - doubt:.2f}"
+
+
+def margin(words: Ranked) -> float:
+    """How many times the tenth score the best one of a channel with hits is: 1 when none stands out."""
     scores = words[1]
     tenth = float(scores[min(_MARGIN_AT, len(scores)) - 1])
-    margin = float(scores[0]) / tenth if tenth > 0 else 1.0
-    doubt = 1 - float(vectors[1][0])
-    share = min(_MOST, max(_LEAST, _PER_MARGIN * margin + _PER_DOUBT * doubt))
-    return round(share, 4), f"prose; best word hit is {margin:.1f} times the tenth, best cosine {1 - doubt:.2f}"
+    return float(scores[0]) / tenth if tenth > 0 else 1.0

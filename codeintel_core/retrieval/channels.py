@@ -62,6 +62,11 @@ class ChannelPools:
             results[name] = _collect(channel_step, future, deadline)
         return {name: results[name] for name in searches}
 
+    def again(self, name: str, kind: str, search: Search, deadline: Deadline) -> ChannelResult:
+        """Run one more search of a channel, as a step of the given kind."""
+        search_step = step(kind)
+        return _collect(search_step, self._pools[name].submit(contextvars.copy_context().run, search), deadline)
+
     def close(self) -> None:
         """Stop the pools without waiting for hung native calls."""
         for pool in self._pools.values():

@@ -12,9 +12,9 @@ from codeintel_core.embedding.sparse.contract import SparseEncoder
 from codeintel_core.errors import ChannelUnavailable, InvalidRequest, RetrievalUnavailable
 from codeintel_core.generations.generation import Generation
 from codeintel_core.patterns import Pattern
-from codeintel_core.retrieval import fusion, priors
+from codeintel_core.retrieval import feedback, fusion, priors
 from codeintel_core.retrieval.blend import blend
-from codeintel_core.retrieval.budget import budget
+from codeintel_core.retrieval.budget import Budget, budget
 from codeintel_core.retrieval.channels import (
     EXACT,
     LEXICAL,
@@ -25,9 +25,10 @@ from codeintel_core.retrieval.channels import (
     Search,
     Skipped,
 )
+from codeintel_core.retrieval.gate import gate
 from codeintel_core.retrieval.modes import CHANNELS_OF, Mode, patterns_of
 from codeintel_core.retrieval.profile import QueryProfile, profile
-from codeintel_core.retrieval.searches import SEARCHES, Request, Resources
+from codeintel_core.retrieval.searches import SEARCHES, Request, Resources, lexical_feedback
 from codeintel_core.retrieval.selection import select
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
@@ -54,6 +55,8 @@ class Ranking:
     lexical_share: float | None = None
     """A fixed share in place of `blend`."""
     collapse_copies: bool = True
+    feedback: bool | None = None
+    """Whether words may get a second pass; None: as the settings say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class SearchEngine:
         """
         self._settings = settings
         self._ranking = ranking or Ranking()
+        fixed = self._ranking.feedback
+        self._feedback = settings.lexical_feedback if fixed is None else fixed
         self._resources = Resources(encoder, sparse_encoder)
         self._pools = ChannelPools(settings.channel_workers)
 
@@ -154,19 +159,27 @@ class SearchEngine:
             asked = profile(query)
             current.set(kind=asked.kind.value, names=len(asked.names), vague=asked.is_vague)
         with step("query.budget", limit=limit) as current:
-            plan = budget(asked, candidates=self._settings.candidates, repositories=len(generations), limit=limit)
+            plan = budget(
+                asked,
+                candidates=self._settings.candidates,
+                repositories=len(generations),
+                limit=limit,
+                feedback=self._feedback,
+            )
             current.set(depth=plan.depth, hydrated=plan.hydrated, reason=plan.reason)
+            current.set(feedback=plan.feedback, feedback_reason=plan.feedback_reason)
         names = CHANNELS_OF[mode]
         patterns, is_mixed = patterns_of(mode, query, asked), len(names) > 1
         request = Request(query, asked, generations, scope, plan.depth, deadline, patterns, is_mixed)
         results, idle = self._gather(request, [name for name in names if name not in self._ranking.without_channels])
+        hydrated = self._second_stage(request, plan, results)
         completed = {name: r.ranked for name, r in results.items() if r.status is Status.COMPLETED}
         with step("fuse.scores", fusion=self._ranking.fusion) as current:
             blended = blend(asked, completed, self._ranking.lexical_share)
             fused = fusion.FUSIONS[self._ranking.fusion](completed, blended.weights)
             current.set(candidates=len(fused), reason=blended.reason, lexical_share=blended.weights[LEXICAL])
         with step("hydrate.catalog") as current:
-            kept = {chunk_id: fused[chunk_id] for chunk_id in list(priors.ordered(fused))[: plan.hydrated]}
+            kept = {chunk_id: fused[chunk_id] for chunk_id in list(priors.ordered(fused))[:hydrated]}
             owners = dict(request.owners)
             chunks = _hydrate(kept, owners, scope)
             current.set(asked=len(kept), found=len(chunks))
@@ -208,6 +221,25 @@ class SearchEngine:
                 why = "; ".join(f"{name} {r.status}: {r.reason}" for name, r in results.items() if r.reason)
                 raise RetrievalUnavailable(f"no retrieval channel answered ({why})")
         return results, idle
+
+    def _second_stage(self, request: Request, plan: Budget, results: dict[str, ChannelResult]) -> int:
+        """Do what the gate lets through: widen the words' result in place; returns how many candidates to read."""
+        completed = {name: r.ranked for name, r in results.items() if r.status is Status.COMPLETED}
+        with step("gate.secondary") as current:
+            fan_out = len({id(owner) for owner in request.owners.values()})
+            decided = gate(plan, completed, fan_out, request.deadline)
+            current.set(feedback=decided.feedback, feedback_reason=decided.feedback_reason)
+            current.set(hydrated=decided.hydrated, hydrated_reason=decided.hydrated_reason, fan_out=fan_out)
+        if decided.feedback:
+            ids, scores = completed[LEXICAL]
+            best = dict(zip(ids[: feedback.DOCUMENTS].tolist(), scores.tolist(), strict=False))
+            chunks = _hydrate(best, request.owners, request.scope)
+            pairs = [(chunks[chunk_id], score) for chunk_id, score in best.items() if chunk_id in chunks]
+            again = lexical_feedback(request, self._resources, pairs)
+            second = self._pools.again(LEXICAL, "retrieve.feedback", again, request.deadline)
+            if second.status is Status.COMPLETED:  # else the first pass stands, and the step says why
+                results[LEXICAL] = second
+        return decided.hydrated
 
 
 def check_query(query: str) -> str:

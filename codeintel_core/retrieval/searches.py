@@ -6,13 +6,15 @@ A new channel is a function here and a line in `SEARCHES`; its modes are in `mod
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from cachetools import LRUCache
 
 from codeintel_core.analysis import weighted_terms
+from codeintel_core.catalog import ChunkRow
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.embedding.sparse.contract import SparseEncoder
@@ -24,6 +26,7 @@ from codeintel_core.indexes.dense import merge
 from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.patterns import Pattern
+from codeintel_core.retrieval import feedback
 from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, REGEX, SPARSE, SYMBOLS, Search, Skipped
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.retrieval.profile import QueryProfile
@@ -103,20 +106,34 @@ def dense(request: Request, resources: Resources) -> Search | Skipped:
 
 def lexical(request: Request, resources: Resources) -> Search | Skipped:
     """BM25 over code-aware terms, with statistics common to all repositories."""
-    usable = [generation for generation in request.generations if generation.lexical is not None]
+    usable = _with_words(request)
     if not usable:
         return Skipped(request.generations[0].lexical_error)
+    return lambda: _by_words(request, resources, dict(weighted_terms(request.query)))
+
+
+def lexical_feedback(request: Request, resources: Resources, chunks: Sequence[tuple[ChunkRow, float]]) -> Search:
+    """The second pass of the lexical channel: RM3 over the best chunks of the first, each with its score."""
 
     def search() -> Ranked:
-        terms = list(dict(weighted_terms(request.query)).items())
-        searcher = resources.searcher(tuple(g.lexical for g in usable if g.lexical is not None))
-        ids, scores, owners = searcher.search_owned(terms, request.depth, request.scope, request.deadline)
-        request.owners.update(
-            {chunk_id: usable[at] for chunk_id, at in zip(ids.tolist(), owners.tolist(), strict=True)}
-        )
-        return ids, scores
+        searcher = resources.searcher(tuple(g.lexical for g in _with_words(request) if g.lexical is not None))
+        frequencies = partial(searcher.frequencies, deadline=request.deadline)
+        terms = feedback.expanded(dict(weighted_terms(request.query)), chunks, frequencies, searcher.count)
+        return _by_words(request, resources, terms)
 
     return search
+
+
+def _with_words(request: Request) -> list[Generation]:
+    return [generation for generation in request.generations if generation.lexical is not None]
+
+
+def _by_words(request: Request, resources: Resources, terms: Mapping[str, float]) -> Ranked:
+    usable = _with_words(request)
+    searcher = resources.searcher(tuple(g.lexical for g in usable if g.lexical is not None))
+    ids, scores, owners = searcher.search_owned(list(terms.items()), request.depth, request.scope, request.deadline)
+    request.owners.update({chunk_id: usable[at] for chunk_id, at in zip(ids.tolist(), owners.tolist(), strict=True)})
+    return ids, scores
 
 
 def symbols(request: Request, resources: Resources) -> Search | Skipped:  # noqa: ARG001 (one shape for all)

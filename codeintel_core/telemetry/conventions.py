@@ -35,6 +35,8 @@ KINDS = frozenset(
         "retrieve.regex",
         "encode.sparse",
         "retrieve.gather",
+        "gate.secondary",
+        "retrieve.feedback",
         "fuse.scores",
         "hydrate.catalog",
         "rank.priors",

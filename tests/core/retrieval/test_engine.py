@@ -100,8 +100,8 @@ def test_every_step_is_recorded(engine: SearchEngine, generation: Generation) ->
         _search(engine, "torn_lines", generation)
     assert {step.kind for step in current.steps} == {
         "query.profile", "query.budget", "embed.query", "retrieve.dense", "retrieve.lexical", "retrieve.symbols",
-        "retrieve.sparse", "retrieve.exact", "retrieve.gather", "fuse.scores", "hydrate.catalog", "rank.priors",
-        "rank.select",
+        "retrieve.sparse", "retrieve.exact", "retrieve.gather", "gate.secondary", "fuse.scores", "hydrate.catalog",
+        "rank.priors", "rank.select",
     }  # fmt: skip
     skipped = {step.kind: step.reason for step in current.steps if step.status is not Status.COMPLETED}
     assert skipped == {"retrieve.sparse": "not_configured", "retrieve.exact": "nothing quoted"}
