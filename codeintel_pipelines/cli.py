@@ -190,8 +190,9 @@ def evaluate(
     from codeintel_pipelines.evaluation.run import run
 
     with runs.ProgressBars().shown():
-        results = run(folder, get_settings(), corpus=corpus, clones=clones, ablations=ablations)
+        found = run(folder, get_settings(), corpus=corpus, clones=clones, ablations=ablations)
     if as_json:
-        print(json.dumps(report.as_json(results)))
+        print(json.dumps(report.as_json(found.results)))
     else:
-        print(f"{report.table(results)}\n\n{report.differences(results)}")
+        print(f"{report.table(found.results)}\n\n{report.differences(found.results)}\n")
+        print("\n".join(f"trained primary of {repo}: {what}" for repo, what in found.primaries.items()))

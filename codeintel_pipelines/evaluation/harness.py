@@ -38,11 +38,19 @@ CHANNEL_VARIANTS = (
     Variant(HYBRID),
 )
 """Each channel alone, fused, and the default."""
+TRAINED_PRIMARY = ", trained primary"
+TRAINED = (
+    Variant(DENSE + TRAINED_PRIMARY, Ranking(without_priors=_NO_PRIORS), Mode.SEMANTIC),
+    Variant(HYBRID + TRAINED_PRIMARY),
+)
+"""Asked of an index whose vectors are searched approximately."""
 ABLATIONS = (
     *(Variant(f"without {name}", Ranking(without_priors=frozenset({name}))) for name in PRIORS),
     Variant("without symbols channel", Ranking(without_channels=frozenset({"symbols"}))),
     Variant("lexical with priors", mode=Mode.LEXICAL),
     Variant("dense with priors", mode=Mode.SEMANTIC),
+    Variant("with feedback (RM3)", Ranking(feedback=True)),
+    Variant("lexical with priors and feedback", Ranking(feedback=True), Mode.LEXICAL),
     Variant("keeping copies", Ranking(collapse_copies=False)),
     Variant("fixed share .3", Ranking(lexical_share=0.3)),
     Variant("fixed share .5", Ranking(lexical_share=0.5)),

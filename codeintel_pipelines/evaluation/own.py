@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def evaluate_served(home: Home, repo: str, encoder: Encoder, settings: Settings)
             encoder=remembering, home=home,
         )  # fmt: skip
         try:
-            for kind, data, index in _sets(repo, asked, tables["chunks"], generation):
+            for kind, data, index in _sets(asked, tables["chunks"], Index({repo: generation}, {}, at.parent)):
                 results[kind] = report.as_json(evaluate(data, index, remembering, settings, CHANNEL_VARIANTS))
         finally:
             close(generation)
@@ -108,7 +108,8 @@ def _served(home: Home, repo: str) -> Path:
     return repository.generation(gen_id)
 
 
-def _sets(repo: str, asked: pa.Table, chunks: pa.Table, generation: Any) -> list[tuple[str, EvaluationSet, Index]]:
+def _sets(asked: pa.Table, chunks: pa.Table, index: Index) -> list[tuple[str, EvaluationSet, Index]]:
+    (repo,) = index.generations
     ids = chunks["chunk_id"].to_pylist()
     documents = {
         golden.DOCSTRING: {chunk_id: str(chunk_id) for chunk_id in ids},
@@ -120,5 +121,5 @@ def _sets(repo: str, asked: pa.Table, chunks: pa.Table, generation: Any) -> list
         if rows:
             queries = [Query(row["query_id"], row["text"], repo) for row in rows]
             qrels = {row["query_id"]: dict.fromkeys(row["targets"], 1.0) for row in rows}
-            found.append((kind, EvaluationSet(kind, [], queries, qrels), Index({repo: generation}, document_of)))
+            found.append((kind, EvaluationSet(kind, [], queries, qrels), replace(index, document_of=document_of)))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codeintel_core.retrieval.channels import DENSE, LEXICAL
-from codeintel_pipelines.evaluation.harness import HYBRID
+from codeintel_pipelines.evaluation.harness import HYBRID, TRAINED_PRIMARY
 from codeintel_pipelines.evaluation.metrics import METRICS, Values, interval, paired
 
 Results = Mapping[str, Mapping[str, Values]]
@@ -45,6 +45,12 @@ def verdicts(results: Results, bars: Mapping[str, float], max_below: float) -> l
         (f"{HYBRID} ndcg@10 {value:.3f} >= better channel {best:.3f} - {max_below}", bool(value >= best - max_below))
     )
     return found
+
+
+def approximation(results: Results, max_lost: float = 0.01) -> tuple[str, bool]:
+    """What recall@10 of the dense channel a trained primary loses against exact search, and whether that is little."""
+    approximate, exact = (results[name]["recall@10"].mean() for name in (DENSE + TRAINED_PRIMARY, DENSE))
+    return f"dense recall@10 {approximate:.3f} >= exact {exact:.3f} - {max_lost}", bool(approximate >= exact - max_lost)
 
 
 def as_json(results: Results) -> dict[str, dict[str, dict[str, float]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -39,6 +40,7 @@ from codeintel_pipelines.evaluation.passages import passage
 from codeintel_pipelines.evaluation.sets import Document
 
 _BLOB = "0" * 40
+_GEN_PREFIX = "eval-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Index:
 
     generations: dict[str, Generation]
     document_of: dict[int, str]
+    folder: Path
+    """Where the generations lie, each in a folder of its own."""
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def indexed(documents: Sequence[Document], encoder: Encoder, settings: Settings)
     for document in documents:
         by_repo.setdefault(document.repo, []).append(document)
     with tempfile.TemporaryDirectory(prefix="codeintel-eval-") as folder, ExitStack() as stack:
-        index = Index({}, {})
+        index = Index({}, {}, Path(folder))
         for number, (repo, some) in enumerate(by_repo.items()):
             rows = _chunked(repo, some, encoder.contract.max_tokens - HEADER_TOKENS, settings, index.document_of)
             generation = build_index(
@@ -72,6 +76,39 @@ def indexed(documents: Sequence[Document], encoder: Encoder, settings: Settings)
             stack.callback(close, generation)
             index.generations[repo] = generation
         yield index
+
+
+@contextmanager
+def with_trained_primary(index: Index, min_recall: float) -> Iterator[tuple[Index, dict[str, str]]]:
+    """The same index with an approximate primary, however few its vectors are; and what each repository got.
+
+    Catalog and Lucene files are linked. A repository with fewer vectors than an approximate index needs stays exact,
+    as does one whose measured recall is below `min_recall`: the description says so.
+    """
+    with ExitStack() as stack:
+        trained, kinds = Index({}, index.document_of, index.folder), {}
+        for repo, exact in index.generations.items():
+            source = index.folder / exact.manifest.gen_id.removeprefix(_GEN_PREFIX)
+            folder = source.with_name(f"{source.name}-trained")
+            folder.mkdir()
+            for path in (source / "catalog.duckdb", *(source / "lucene").iterdir()):
+                target = folder / path.relative_to(source)
+                target.parent.mkdir(exist_ok=True)
+                os.link(path, target)
+            vectors, ids = exact.dense.primary.vectors(), np.array(exact.dense.primary.ids)
+            choice = dense_build.build_primary(vectors, ids, folder / "dense", flat_max=1, min_recall=min_recall)
+            nothing = np.empty(0, np.int64)
+            dense_build.write_secondary(vectors[:0], nothing, nothing, folder / "dense")
+            generation = Generation(
+                folder, exact.manifest.model_copy(update={"dense": choice.as_parameters()}), index.folder
+            )
+            generation.acquire()
+            stack.callback(close, generation)
+            trained.generations[repo] = generation
+            at = choice.operating
+            probes = f", nprobe {at.nprobe}, k_factor {at.k_factor}" if at.nprobe else ""
+            kinds[repo] = f"{len(ids)} vectors, {choice.kind}{probes}"
+        yield trained, kinds
 
 
 def _chunked(
@@ -111,8 +148,8 @@ def build_index(
     lucene = lexical.write(folder / "lucene", add=lexical_documents(chunks))
     now = datetime.now(UTC)
     manifest = Manifest(
-        format_version=manifests.FORMAT_VERSION, gen_id=f"eval-{folder.name}", parent=None, repo=repo, branch="",
-        commit=_BLOB, committed_at=now, created_at=now, dagster_run_id="", asset_keys=(), versions=VERSIONS,
+        format_version=manifests.FORMAT_VERSION, gen_id=f"{_GEN_PREFIX}{folder.name}", parent=None, repo=repo,
+        branch="", commit=_BLOB, committed_at=now, created_at=now, dagster_run_id="", asset_keys=(), versions=VERSIONS,
         contract=encoder.contract, dense=dense.as_parameters(),
         counts=Counts(files=files.num_rows, chunks=len(ids), symbols=symbols.num_rows, primary=len(ids), secondary=0,
                       tombstones=0, lucene=lucene),

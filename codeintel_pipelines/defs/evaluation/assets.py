@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from codeintel_core.embedding.local import LocalEncoder
+from codeintel_core.embedding.select import encoder_for
 from codeintel_pipelines.evaluation import golden, own
 from codeintel_pipelines.evaluation.harness import HYBRID
 from codeintel_pipelines.partitions import repositories
@@ -46,7 +46,7 @@ def golden_queries(context: dg.AssetExecutionContext, home: HomeResource) -> dg.
 def retrieval_evaluation(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     """Append to evaluation/history.jsonl of the repository."""
     repo, settings = partition_of(context), home.settings
-    encoder = LocalEncoder(home.home.models, settings.embedding_precision, settings.embedding_threads)
+    encoder = encoder_for(settings, threads=settings.embedding_threads)
     with recorded(context, home, "evaluate.retrieval") as step:
         done = own.evaluate_served(home.home, repo, encoder, settings)
         step.set(queries=done.queries)
@@ -60,8 +60,10 @@ def retrieval_evaluation(context: dg.AssetExecutionContext, home: HomeResource) 
         for row in own.history(home.home.repository(repo).root)[-10:]
         for kind, found in row["results"].items()
     }
+    # Plain numbers: Dagster draws them over all materializations.
+    numbers = {f"hybrid_ndcg_{kind}": float(found[HYBRID]["ndcg@10"]["mean"]) for kind, found in done.results.items()}
     return dg.MaterializeResult(
-        metadata={"generation": done.gen_id, "queries": done.queries, "results": done.results, **plots,
+        metadata={"generation": done.gen_id, "queries": done.queries, "results": done.results, **plots, **numbers,
                   "trend": bar_plot(trend)},
         check_results=[
             dg.AssetCheckResult(

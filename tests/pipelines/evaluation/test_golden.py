@@ -39,6 +39,14 @@ def test_the_job_mines_evaluates_and_compares(home: Home, source: Repo) -> None:
     (kept,) = own.history(root)
     assert set(kept["results"]) == {"docstring", "commit"}
     assert kept["results"]["commit"]["hybrid"]["recall@10"]["mean"] == 1
+    (made,) = [
+        e.materialization
+        for e in done.get_asset_materialization_events()
+        if e.asset_key.path[-1] == "retrieval_evaluation"
+    ]
+    found = made.metadata["results"].value["commit"]["hybrid"]["ndcg@10"]
+    assert found["low"] <= found["mean"] == made.metadata["hybrid_ndcg_commit"].value <= found["high"]
+    assert f"{kept['gen_id']} commit" in made.metadata["trend"].value
     (check,) = done.get_asset_check_evaluations()
     assert check.passed
     assert not check.blocking

@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fake_encoder import FakeEncoder
+from codeintel_core.indexes import dense_build
 from codeintel_core.settings import Settings
 from codeintel_pipelines.evaluation import report, sets
 from codeintel_pipelines.evaluation.harness import (
     ABLATIONS,
     CHANNEL_VARIANTS,
     HYBRID,
+    TRAINED,
     RememberingEncoder,
     evaluate,
     rankings,
 )
-from codeintel_pipelines.evaluation.throwaway import indexed
+from codeintel_pipelines.evaluation.throwaway import indexed, with_trained_primary
 from tests.pipelines.evaluation.test_sets import write_set
 
 _FILES = {
@@ -53,6 +55,29 @@ def test_a_set_is_evaluated(data: sets.EvaluationSet, tmp_path: Path) -> None:
     assert json.loads(json.dumps(report.as_json(results)))[HYBRID]["recall@10"]["mean"] == 1
     assert report.verdicts(results, {"ndcg@10": 0.9}, 0.01)[0][1]
     assert not report.verdicts(results, {"ndcg@10": 1.1}, 0.01)[0][1]
+
+
+def test_a_trained_primary_finds_what_exact_search_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense_build, "_MIN_APPROXIMATE", 10)
+    text = "".join(f"def name{i}():\n    return value{i}\n\n\n" for i in range(300))
+    corpus = [{"id": "few.py", "text": "def lone():\n    return 0\n", "repo": "few", "path": "few.py"}]
+    corpus += [{"id": "many.py", "text": text, "repo": "many", "path": "many.py"}]
+    queries = [{"id": f"q{i}", "text": f"name{i} value{i}", "repo": "many"} for i in range(3)]
+    qrels = "".join(f"q{i}\tmany.py\t1\n" for i in range(3))
+    data = sets.load(write_set(tmp_path / "set", corpus, queries, qrels))
+    settings, encoder = Settings(home=tmp_path / "home"), RememberingEncoder(FakeEncoder())
+    with indexed(data.documents, encoder, settings) as index, with_trained_primary(index, 0.5) as (trained, primaries):
+        assert primaries["few"] == "1 vectors, Flat"
+        assert "vectors, IVF16," in primaries["many"]
+        assert "nprobe" in primaries["many"]
+        vector = encoder.encode_query("name7 value7")
+        exact, approximate = (i.generations["many"].dense.search(vector, 3)[0] for i in (index, trained))
+        assert exact[0] == approximate[0]
+        found = evaluate(data, index, encoder, settings, CHANNEL_VARIANTS)
+        found |= evaluate(data, trained, encoder, settings, TRAINED)
+    assert report.approximation(found) == ("dense recall@10 1.000 >= exact 1.000 - 0.01", True)
+    lossy = found | {"dense, trained primary": {name: values - 0.5 for name, values in found["dense"].items()}}
+    assert not report.approximation(lossy)[1]
 
 
 def test_a_query_is_embedded_once() -> None:
