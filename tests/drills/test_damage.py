@@ -72,7 +72,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, str, str]
     source = Repo(root / "source")
     source.git("config", "user.name", "Ada")  # module scope: the clean environment of each test is not there yet
     source.git("config", "user.email", "ada@example.org")
-    source.commit({f"src/m{i}.py": module(i) for i in range(60)})
+    source.commit({f"src/m{i}.py": module(i) for i in range(30)})  # one part
     mirror.add(home, str(source.path), name=NAME)
     with fake_encoder.used_by_builds():
         first = plain_build.build(home, settings_for(home), NAME)
