@@ -191,7 +191,7 @@ class SearchEngine:
                 collapse=self._ranking.collapse_copies,
             )  # fmt: skip
             current.set(hits=len(ids), copies=copies, capped=capped)
-        ranks = _ranks(completed)
+        ranks = _ranks(completed, frozenset(ids))
         hits = [
             Hit(
                 chunks[i], owners[i].manifest.gen_id, rank, scored.scores[i], fused[i], ranks[i],
@@ -280,9 +280,10 @@ def _hydrate(fused: Mapping[int, float], owners: Mapping[int, Generation], scope
     return chunks
 
 
-def _ranks(channels: Mapping[str, fusion.Ranked]) -> dict[int, dict[str, ChannelRank]]:
-    ranks: dict[int, dict[str, ChannelRank]] = {}
+def _ranks(channels: Mapping[str, fusion.Ranked], shown: frozenset[int]) -> dict[int, dict[str, ChannelRank]]:
+    ranks: dict[int, dict[str, ChannelRank]] = {chunk_id: {} for chunk_id in shown}
     for name, (ids, scores) in channels.items():
         for rank, (chunk_id, score) in enumerate(zip(ids.tolist(), scores.tolist(), strict=True), 1):
-            ranks.setdefault(chunk_id, {})[name] = ChannelRank(rank, round(score, 6))
+            if chunk_id in shown:
+                ranks[chunk_id][name] = ChannelRank(rank, round(score, 6))
     return ranks
