@@ -12,8 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from codeintel_core.chunking.rows import FileRow
-from codeintel_core.errors import GenerationCorrupt
+from codeintel_core.database import Database, Query
+from codeintel_core.deadline import Deadline
 from codeintel_core.scope import Scope
+from codeintel_core.symbol_table import SymbolTable, is_unicode
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,85 +64,71 @@ def build(path: Path, *, chunks: pa.Table, files: pa.Table, symbols: pa.Table) -
 
 
 class Catalog:
-    """A catalog open for reading; every call uses its own cursor, so threads do not wait for each other."""
+    """A catalog open for reading; safe to use from several threads at once.
+
+    Attributes:
+        symbols: its definitions and references.
+    """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._connection = duckdb.connect(str(path), read_only=True, config={"threads": "1"})
-        except duckdb.Error as error:
-            raise GenerationCorrupt(f"{path.name} cannot be opened: {str(error).splitlines()[0]}") from None
+        """Raises `GenerationCorrupt` when it cannot be opened."""
+        self._database = Database(path)
+        self.symbols = SymbolTable(self._database)
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._database.close()
 
     def hydrate(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow]:
         """Chunks by id; ids that are unknown or outside the scope are left out."""
-        where, values = _where(scope)
         ids = [int(i) for i in chunk_ids]
-        # A short list of literals is planned in half the time, which counts when many catalogs are asked for a few.
-        wanted = "SELECT unnest($ids)" if len(ids) > _FEW or not ids else ",".join(map(str, ids))
-        rows = self._connection.cursor().execute(
-            f"SELECT {_CHUNK_COLUMNS} FROM chunks WHERE chunk_id IN ({wanted}){where}",  # noqa: S608 (integers)
-            {**({"ids": ids} if "$ids" in wanted else {}), **values},
-        )
-        return {row[0]: ChunkRow(*row) for row in rows.fetchall()}
+        query = Query(f"SELECT {_CHUNK_COLUMNS} FROM chunks")  # noqa: S608 (our names)
+        if ids and len(ids) <= _FEW:
+            # A short list of literals is planned in half the time, which counts when many catalogs are asked for a few.
+            query = query.where(f"chunk_id IN ({','.join(map(str, ids))})")
+        else:
+            query = query.where("chunk_id IN (SELECT unnest($ids))", ids=ids)
+        return {row[0]: ChunkRow(*row) for row in self._database.rows(query.inside(scope))}
 
     def allowed_ids(self, scope: Scope) -> NDArray[np.int64] | None:
         """Ids of all chunks inside the scope, or None when the scope filters nothing."""
         if not scope.filters_chunks:
             return None
-        where, values = _where(scope)
-        query = f"SELECT chunk_id FROM chunks WHERE true{where}"  # noqa: S608
-        found: NDArray[np.int64] = self._connection.cursor().execute(query, values).fetchnumpy()["chunk_id"]
-        return found
+        return self._database.column(Query("SELECT chunk_id FROM chunks").inside(scope), "chunk_id")
 
     def definitions(self, names: Sequence[str], scope: Scope, limit: int) -> list[tuple[int, str, str]]:
         """(chunk_id, name, symbol) of definitions that bear one of the names exactly, within the scope."""
-        where, values = _where(scope)
-        inside = f" AND chunk_id IN (SELECT chunk_id FROM chunks WHERE true{where})" if where else ""  # noqa: S608
-        rows = self._connection.cursor().execute(
-            f"""SELECT DISTINCT chunk_id, name, symbol FROM symbols
-                WHERE role = 'definition' AND chunk_id IS NOT NULL AND name IN (SELECT unnest($names)){inside}
-                ORDER BY length(symbol), chunk_id LIMIT $limit""",  # noqa: S608
-            {"names": [name for name in names if _is_unicode(name)], "limit": limit, **values},
+        query = (
+            Query("SELECT DISTINCT chunk_id, name, symbol FROM symbols")
+            .where("role = 'definition' AND chunk_id IS NOT NULL")
+            .where("name IN (SELECT unnest($names))", names=[name for name in names if is_unicode(name)])
         )
-        return [(int(chunk_id), str(name), str(symbol)) for chunk_id, name, symbol in rows.fetchall()]
+        if scope.filters_chunks:
+            inside = Query("SELECT chunk_id FROM chunks").inside(scope)
+            query = query.where(f"chunk_id IN ({inside.sql})", **inside.values)
+        query = query.then("ORDER BY length(symbol), chunk_id LIMIT $limit", limit=limit)
+        return [(int(chunk_id), str(name), str(symbol)) for chunk_id, name, symbol in self._database.rows(query)]
 
     def file(self, path: str) -> FileRow | None:
         """The file at `path`, or None."""
-        query = f"SELECT {_FILE_COLUMNS} FROM files WHERE path = $path"  # noqa: S608
-        if not _is_unicode(path):
+        if not is_unicode(path):
             return None
-        row = self._connection.cursor().execute(query, {"path": path}).fetchone()
+        row = self._database.row(Query(f"SELECT {_FILE_COLUMNS} FROM files").where("path = $path", path=path))  # noqa: S608
         return FileRow(*row) if row else None
+
+    def files(self, scope: Scope, *, readable: bool = False, deadline: Deadline | None = None) -> list[FileRow]:
+        """The files inside the scope by path, or only those that were indexed as text."""
+        query = Query(f"SELECT {_FILE_COLUMNS} FROM files").inside(scope)  # noqa: S608
+        if readable:
+            query = query.where("skip_reason = ''")
+        return [FileRow(*row) for row in self._database.rows(query.then("ORDER BY path"), deadline)]
 
     def sample_definitions(self, count: int) -> list[ChunkRow]:
         """Some chunks that define a symbol which no other chunk defines, in a fixed order (for smoke queries)."""
-        rows = self._connection.cursor().execute(
-            f"""SELECT {_CHUNK_COLUMNS} FROM chunks
-                WHERE parts = 1 AND length(name) >= 6 AND file_class = 'source'
-                  AND name IN (SELECT name FROM chunks GROUP BY name HAVING count(*) = 1)
-                ORDER BY hash(chunk_id), chunk_id LIMIT $count""",  # noqa: S608
-            {"count": count},
+        query = (
+            Query(f"SELECT {_CHUNK_COLUMNS} FROM chunks")  # noqa: S608
+            .where("parts = 1 AND length(name) >= 6 AND file_class = 'source'")
+            .where("name IN (SELECT name FROM chunks GROUP BY name HAVING count(*) = 1)")
+            .then("ORDER BY hash(chunk_id), chunk_id LIMIT $count", count=count)
         )
-        return [ChunkRow(*row) for row in rows.fetchall()]
-
-
-def _is_unicode(text: str) -> bool:
-    """False for text with lone surrogates, which DuckDB does not take."""
-    return text.isascii() or text == text.encode("utf-8", "replace").decode()
-
-
-def _where(scope: Scope) -> tuple[str, dict[str, object]]:
-    parts, values = [], dict[str, object]()
-    if scope.paths:
-        parts.append("regexp_full_match(path, $path_regex)")
-        values["path_regex"] = scope.path_regex()
-    if scope.languages:
-        parts.append("language IN (SELECT unnest($languages))")
-        values["languages"] = list(scope.languages)
-    if scope.excluded_classes:
-        parts.append("file_class NOT IN (SELECT unnest($excluded))")
-        values["excluded"] = list(scope.excluded_classes)
-    return "".join(f" AND {part}" for part in parts), values
+        return [ChunkRow(*row) for row in self._database.rows(query)]

@@ -129,6 +129,30 @@ class UnknownGeneration(CodeIntelError):
     status = 404
 
 
+class StaleCursor(CodeIntelError):
+    """A generation that the cursor's pages come from is no longer kept."""
+
+    slug = "stale-cursor"
+    title = "Stale cursor"
+    status = 410
+
+
+class UnknownScope(CodeIntelError):
+    """No scope of that handle, or it has expired, or it is another caller's: one answer for all three."""
+
+    slug = "unknown-scope"
+    title = "Unknown scope"
+    status = 404
+
+
+class InvalidPattern(CodeIntelError):
+    """A pattern is not a regular expression that RE2 can run."""
+
+    slug = "invalid-pattern"
+    title = "Invalid pattern"
+    status = 400
+
+
 class ContractMismatch(CodeIntelError):
     """Vectors of two embedding contracts would be mixed."""
 

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,34 +14,25 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.embedding.queries import CachedQueries
 from codeintel_core.errors import CodeIntelError, UnknownGeneration, UnknownRepository
-from codeintel_core.generations import rollback
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.reader import Library
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.models.roles import chat_model, score_model
-from codeintel_core.repository import mirror
-from codeintel_core.retrieval.engine import Hit, SearchEngine
+from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
-from codeintel_core.telemetry import current_run, metrics, step
+from codeintel_core.telemetry import metrics, run, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_serving import files, freshness
-from codeintel_serving.display import without_server_paths
+from codeintel_serving.budgeting import page
 from codeintel_serving.encoder import LazyEncoder, query_encoder
 from codeintel_serving.freshness import Freshness
-from codeintel_serving.models import (
-    ChannelScore,
-    ReadRequest,
-    ReadResponse,
-    RepositoryStatus,
-    SearchHit,
-    SearchRequest,
-    SearchResponse,
-    StatusResponse,
-)
+from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit
+from codeintel_serving.models import ReadRequest, ReadResponse, ScopeModel, SearchRequest, SearchResponse, ToolRequest
 from codeintel_serving.probes import Probes
 from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
+from codeintel_serving.resolving import Resolver
 from codeintel_serving.results import CachedSearch
 
 _log = logging.getLogger("codeintel.serving")
@@ -54,7 +44,8 @@ class Services:
     """Everything that serves one home; close it, or use it as a context manager.
 
     Attributes:
-        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness: the parts, wired.
+        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness,
+            resolver: the parts, wired.
     """
 
     def __init__(self, settings: Settings, *, encoder: Callable[[], Encoder] | None = None) -> None:
@@ -70,6 +61,7 @@ class Services:
         self.probes = Probes(settings)
         self.journal = TraceJournal(self.home.trace_journal)
         self.freshness = Freshness(self.library, settings.watch_interval_s)
+        self.resolver = Resolver(self.library)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -132,83 +124,43 @@ class Services:
             self.settings.retrieval_budget_ms,
             self.settings.retrieval_budget_ms,
         )
-        with recorded(asked, caller, self.home, self.journal) as (current, trace), ExitStack() as pins:
-            with step("scope.resolve"):
-                scope = request.scope.as_scope()
-                generations = pins.enter_context(self.library.pin(scope.repos, request.scope.as_of))
+        with (
+            recorded(asked, caller, self.home, self.journal) as (current, trace),
+            self.resolver.pin(request, caller) as resolved,
+        ):
+            generations = resolved.generations
             note_generations(trace, generations)
-            found = self.results.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
+            found = self.results.search(
+                request.query,
+                generations,
+                scope=resolved.scope,
+                limit=request.limit,
+                mode=request.mode,
+                deadline=Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None,
+            )
             note_hits(trace, found)
+            shown = page([search_hit(hit) for hit in found.hits], request, resolved, shorter_hit, file_of_hit)
             index = self.freshness.entries(generations)
             searched = freshness.coverage(generations, found.degraded)
             trace.limits = freshness.warnings(index, searched)
             trace.status = "ok" if found.hits else "empty"
             return SearchResponse(
-                results=[search_hit(hit) for hit in found.hits],
+                results=shown.items,
                 index=index,
                 coverage=searched,
+                budget=shown.budget,
                 run_id=current.run_id,
                 trace_id=current.trace_id,
                 warnings=trace.limits,
             )
 
-    def read(self, request: ReadRequest) -> ReadResponse:
+    def read(self, request: ReadRequest, caller: Caller) -> ReadResponse:
         """Lines of a file of the pinned commit; raises `UnknownRepository`, `UnknownFile` or `InvalidRequest`."""
-        with step("files.read"), self.library.pin([request.repo]) as generations:
-            text = files.read(generations[0], request)
-        run = current_run()
-        return ReadResponse(**text.model_dump(), run_id=run.run_id if run else "", trace_id=run.trace_id if run else "")
-
-    def status(self, repos: Sequence[str] = ()) -> StatusResponse:
-        """State of the repositories (all when `repos` is empty); raises `UnknownRepository`."""
-        for name in repos:
-            self.library.reader(name)
-        run = current_run()
-        return StatusResponse(
-            repositories=[self._repository_status(name) for name in repos or self.home.repository_names()],
-            run_id=run.run_id if run else "",
-            trace_id=run.trace_id if run else "",
-        )
-
-    def _repository_status(self, name: str) -> RepositoryStatus:
-        group, held = self._registered(name)
-        try:
-            generation = self.library.reader(name).acquire()
-        except CodeIntelError as error:
-            return RepositoryStatus(
-                repo=name,
-                index=None,
-                files=0,
-                chunks=0,
-                coverage={},
-                secondary_ratio=0.0,
-                group=group,
-                held=held,
-                dense_device="",
-                problem=without_server_paths(str(error)),
-            )
-        try:
-            manifest = generation.manifest
-            return RepositoryStatus(
-                repo=name,
-                index=self.freshness.entry(generation),
-                files=manifest.counts.files,
-                chunks=manifest.counts.chunks,
-                coverage=manifest.coverage,
-                secondary_ratio=round(manifest.counts.compaction_ratio, 4),
-                group=group,
-                held=held,
-                dense_device=generation.dense.primary.device.text,
-                problem=self.freshness.problem(generation),
-            )
-        finally:
-            generation.release()
-
-    def _registered(self, name: str) -> tuple[str, str]:
-        """The group of a repository, and why its automatic builds wait."""
-        hold = rollback.hold_of(self.home, name)
-        held = f"rolled back from {hold.head[:10]}; waits for a newer commit or `rollback --resume`" if hold else ""
-        return mirror.registration(self.home, name).group, held
+        seen = ToolRequest(scope=ScopeModel(repos=[request.repo]))
+        with run("read", self.home.ledger, run_id=caller.run_id, session_id=caller.session_id) as current:
+            with self.resolver.pin(seen, caller) as resolved, step("files.read"):
+                text = files.read(resolved.generations[0], request)
+            return ReadResponse(**text.model_dump(), run_id=current.run_id, trace_id=current.trace_id)
 
     def _warm_encoder(self) -> None:
         self.encoder().encode_query("warm up")
@@ -240,22 +192,3 @@ class Services:
         if self.encoder.loaded is not None:
             vector = self.encoder.loaded.encode_query("warm up")
             generation.catalog.hydrate(generation.dense.search(vector, 1)[0].tolist(), Scope())
-
-
-def search_hit(hit: Hit) -> SearchHit:
-    """The model of a hit."""
-    chunk = hit.chunk
-    return SearchHit(
-        id=f"{chunk.repo}:{chunk.path}:{chunk.start_line}-{chunk.end_line}",
-        repo=chunk.repo,
-        path=chunk.path,
-        start_line=chunk.start_line,
-        end_line=chunk.end_line,
-        symbol=chunk.symbol,
-        kind=chunk.kind,
-        language=chunk.language,
-        score=round(hit.score, 6),
-        rank=hit.rank,
-        channels={name: ChannelScore(rank=at.rank, score=at.score) for name, at in hit.channels.items()},
-        snippet=chunk.text,
-    )

@@ -157,10 +157,11 @@ class Library:
         return [name for name in self.home.repository_names() if self.reader(name).refresh()]
 
     @contextmanager
-    def pin(self, names: Sequence[str], as_of: str = "") -> Iterator[list[Generation]]:
+    def pin(self, names: Sequence[str], as_of: str = "", *, only_kept: bool = False) -> Iterator[list[Generation]]:
         """Pin one generation of each repository (of all that have one when `names` is empty) for a request.
 
-        `as_of` asks for an older generation; without `names`, of the repositories that keep one for it.
+        `as_of` asks for an older generation; without `names`, or with `only_kept`, of the repositories that keep one
+        for it: the others are left out.
 
         Raises:
             UnknownRepository: a name is not registered.
@@ -175,7 +176,7 @@ class Library:
                 try:
                     generation = reader.acquire_as_of(as_of) if as_of else reader.acquire()
                 except (NotIndexed, UnknownGeneration) as error:
-                    if names:
+                    if names and not only_kept:
                         raise
                     if isinstance(error, UnknownGeneration):
                         unknown = error

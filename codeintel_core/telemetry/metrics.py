@@ -43,3 +43,4 @@ CACHE_REQUESTS = Counter(
     registry=REGISTRY,
 )  # fmt: skip
 SYNTHESES = Counter("codeintel_chat_streams_total", "Chat streams by how they ended.", ["end"], registry=REGISTRY)
+DATABASE_CURSORS = Gauge("codeintel_database_cursors", "DuckDB cursors in use.", registry=REGISTRY)

@@ -131,19 +131,18 @@ class _Pipeline:
 
     async def _stages(self, run: Run, row: AnswerTrace, pins: ExitStack) -> None:
         services, request = self._services, self._request
-        with step("scope.resolve"):
-            scope = request.scope.as_scope()
-            pin = services.library.pin(scope.repos, request.scope.as_of)
-            generations = await self._in_thread(lambda: pins.enter_context(pin))
+        pin = services.resolver.pin(request, self._caller)
+        resolved = await self._in_thread(lambda: pins.enter_context(pin))
+        scope, generations = resolved.scope, resolved.generations
         note_generations(row, generations)
         self._tell_stages(run)
-        depth = max(request.limit, services.settings.rerank_candidates if services.reranker else 0)
+        depth = max(request.top_k, services.settings.rerank_candidates if services.reranker else 0)
         found = await self._in_thread(
             lambda: services.results.search(
                 request.question, generations, scope=scope, limit=depth, deadline=self._budget.total
             )
         )
-        reranked = await rerank(services.reranker, request.question, found, request.limit, self._budget.rerank())
+        reranked = await rerank(services.reranker, request.question, found, request.top_k, self._budget.rerank())
         found = reranked.found
         note_hits(row, found)
         self._tell_stages(run)

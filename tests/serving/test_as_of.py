@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from calling import call
 from fastmcp import Client
 from running import running
 from typer.testing import CliRunner
@@ -99,13 +100,13 @@ def test_status_names_group_device_and_a_roll_back(
     server: Services, history: tuple[Workshop, Manifest, Manifest]
 ) -> None:
     workshop, _, newest = history
-    (state,) = server.status().repositories
+    (state,) = call(server, "status").repositories
     assert (state.group, state.held) == ("web", "")
     assert state.dense_device.startswith("cpu (")  # a GPU is asked for and there is none
     ready = readiness(server)
     assert (ready.state, ready.checks["dense_device"].status) == ("degraded", "degraded")
     roll_back(workshop.home, "shop")
-    (state,) = server.status().repositories
+    (state,) = call(server, "status").repositories
     assert "rolled back from" in state.held
     resume(workshop.home, "shop")
     roll_back(workshop.home, "shop", newest.gen_id)

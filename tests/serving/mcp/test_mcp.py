@@ -17,6 +17,8 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 from workshop import Workshop
 
+from codeintel_serving.tools.registry import SUMMARIES
+
 pytestmark = pytest.mark.e2e
 
 QUESTION = "how is a generation published atomically?"
@@ -49,7 +51,7 @@ def test_every_tool_works(connect: Connect) -> None:
     async def scenario() -> None:
         async with connect() as client:
             tools = {tool.name: tool for tool in await client.list_tools()}
-            assert tools.keys() == {"search", "answer", "read", "status"}
+            assert tools.keys() == SUMMARIES.keys()
             for tool in tools.values():
                 assert tool.annotations is not None
                 assert tool.annotations.read_only_hint is True
@@ -90,7 +92,9 @@ def test_every_tool_works(connect: Connect) -> None:
         ("search", {"query": "x", "mode": "psychic"}, "invalid-request", "'hybrid', 'lexical' or 'semantic'"),
         ("answer", {"question": "  "}, "invalid-request", "empty"),
         ("read", {"targets": ["shop:../secret"]}, "unknown-file", "no readable text file"),
-        ("read", {"targets": ["shop"]}, "invalid-request", "repo:path"),
+        ("read", {"targets": ["shop:"]}, "unknown-file", "no readable text file"),
+        ("read", {"targets": ["shop:x:3-1"]}, "invalid-request", "before its start"),
+        ("read", {"targets": ["shpo:x"]}, "unknown-repository", "did you mean 'shop'?"),
         ("read", {"targets": []}, "invalid-request", "at least 1 item"),
         ("status", {"repos": ["nope"]}, "unknown-repository", "registered: shop"),
     ],

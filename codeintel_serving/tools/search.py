@@ -1,0 +1,36 @@
+"""`search`: ranked spans of code."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio.to_thread
+
+from codeintel_serving.display import inline
+from codeintel_serving.models import SearchRequest, SearchResponse
+from codeintel_serving.recording import Caller
+from codeintel_serving.services import Services
+from codeintel_serving.tools.tool import Tool, Watch
+
+
+async def _run(services: Services, request: SearchRequest, caller: Caller, _watch: Watch | None) -> SearchResponse:
+    """The search ends within the retrieval budget; it writes its own trace row."""
+    return await anyio.to_thread.run_sync(partial(services.search, request, caller), abandon_on_cancel=True)
+
+
+def _text(found: SearchResponse) -> str:
+    lines = [f"{hit.id} {inline(hit.symbol)} ({hit.kind}, {hit.score:.3f})" for hit in found.results]
+    return "\n".join(lines or ["no results"])
+
+
+TOOL = Tool(
+    name="search",
+    avoid="Do not use it to read a file whose path you know (`read`), nor for a finished explanation (`answer`).",
+    request=SearchRequest,
+    response=SearchResponse,
+    run=_run,
+    text=_text,
+    path="/search",
+    positional=("query",),
+    needs_models=True,
+)
