@@ -116,6 +116,11 @@ class Catalog:
         row = self._database.row(Query(f"SELECT {_FILE_COLUMNS} FROM files").where("path = $path", path=path))  # noqa: S608
         return FileRow(*row) if row else None
 
+    def has_folder(self, path: str) -> bool:
+        """Whether a file that was indexed as text lies below the folder."""
+        query = Query("SELECT 1 FROM files").where("skip_reason = '' AND starts_with(path, $path)", path=f"{path}/")
+        return is_unicode(path) and self._database.row(query.then("LIMIT 1")) is not None
+
     def files(self, scope: Scope, *, readable: bool = False, deadline: Deadline | None = None) -> list[FileRow]:
         """The files inside the scope by path, or only those that were indexed as text."""
         query = Query(f"SELECT {_FILE_COLUMNS} FROM files").inside(scope)  # noqa: S608

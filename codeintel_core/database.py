@@ -142,10 +142,13 @@ class _Watchdog:
             with self._changed:
                 while not self._watched:
                     self._changed.wait()
-                for cursor, deadline in self._watched.values():
-                    if deadline.is_over:
-                        cursor.interrupt()
+                self._interrupt()
             time.sleep(_LOOK_S)
+
+    def _interrupt(self) -> None:
+        for cursor, deadline in self._watched.values():  # names of their own: the thread must not keep a cursor alive
+            if deadline.is_over:
+                cursor.interrupt()
 
 
 _watchdog = _Watchdog()

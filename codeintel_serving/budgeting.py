@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Generic, TypeVar
 
 from codeintel_serving.cursors import Cursor, question_of
-from codeintel_serving.models import Budget, Detail, Model, PagedRequest, ToolRequest
+from codeintel_serving.models import MAX_TOKENS, Budget, Detail, Model, PagedRequest, ToolRequest
 from codeintel_serving.resolving import Resolved
 
 _BYTES_PER_TOKEN = 4  # of code under the tokenizers of today's chat models: 3 to 4.5
@@ -57,6 +57,8 @@ def page(
     resolved: Resolved,
     shorten: Callable[[_T, Rung], _T],
     file_of: Callable[[_T], str],
+    limit: int | None = None,
+    spent: int = 0,
 ) -> Page[_T]:
     """What fits `max_tokens` of the results that follow the request's cursor.
 
@@ -67,13 +69,15 @@ def page(
         found: all results, best first, in a deterministic order.
         shorten: the result at a rung; it may be the same at several.
         file_of: `repo:path` of a result.
+        limit: most results of a page, whatever fits.
+        spent: tokens that other parts of the response take of `max_tokens`.
     """
     start = resolved.cursor.at[0] if resolved.cursor else 0
     rest = found[start:]
     first = _START[request.detail]
-    shown = [shorten(item, first) for item in rest[: _most(request.max_tokens)]]
+    shown = [shorten(item, first) for item in rest[: min(limit or MAX_TOKENS, _most(request.max_tokens))]]
     costs = [_cost(item) for item in shown]
-    total = sum(costs)
+    total = spent + sum(costs)
     shortened = set[int]()
     for rung in range(first + 1, Rung.PLACE + 1):
         for i in range(len(shown) - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""Commands that read: the tools, generations, diff, serve, mcp, doctor. Heavy imports wait inside."""
+"""Commands that read: the tools, generations, serve, mcp, doctor. Heavy imports wait inside."""
 
 from __future__ import annotations
 
@@ -25,22 +25,9 @@ def generations(
     name: Annotated[str, typer.Argument(help="Name of a registered repository.")], as_json: Json = False
 ) -> None:
     """List the generations that are kept: commit, time, size, and whether current, pinned or in use."""
-    from codeintel_serving import history
+    from codeintel_serving import generations as listing
 
-    history.generations(_home(name), name, as_json)
-
-
-@app.command()
-def diff(
-    name: Annotated[str, typer.Argument(help="Name of a registered repository.")],
-    old: Annotated[str, typer.Argument(metavar="GEN", help="Generation id, date or commit.")],
-    new: Annotated[str, typer.Argument(metavar="GEN", help="Generation id, date or commit.")],
-    as_json: Json = False,
-) -> None:
-    """Show what changed between two generations: chunks added, removed and moved."""
-    from codeintel_serving import history
-
-    history.diff(_home(name), name, old, new, as_json)
+    listing.listed(_home(name), name, as_json)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from codeintel_core.errors import GitFailed, InvalidRevision
 
-_CONFIG = (
+CONFIG = (
     "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false",
     "-c", "gc.auto=0", "-c", "maintenance.auto=false",
 )  # fmt: skip
@@ -51,7 +51,7 @@ def run_git(directory: Path, arguments: Sequence[str], *, timeout_s: float, stdi
     """
     try:
         done = subprocess.run(
-            ["git", *_CONFIG, "-C", str(directory), *arguments],
+            ["git", *CONFIG, "-C", str(directory), *arguments],
             input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
             capture_output=True, env=environment(), timeout=timeout_s, check=False,
         )  # fmt: skip
@@ -170,7 +170,7 @@ class GitRepository:
             GitFailed: an object is missing or the process died.
         """
         process = subprocess.Popen(
-            ["git", *_CONFIG, "-C", str(self.path), "cat-file", "--batch", "--buffer"],
+            ["git", *CONFIG, "-C", str(self.path), "cat-file", "--batch", "--buffer"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(),
         )  # fmt: skip
         stdin, stdout = process.stdin, process.stdout

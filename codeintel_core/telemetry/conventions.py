@@ -43,6 +43,13 @@ KINDS = frozenset(
         "cite.verify",
         "trace.write",
         "files.read",
+        "files.list",
+        "grep",
+        "symbols",
+        "overview",
+        "git.history",
+        "git.blame",
+        "git.diff",
         "generation.open",
         # the pipeline's own stages
         "build.plan",

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 SUMMARIES = {
     "search": "Find spans of code by name, path, error text or meaning.",
     "answer": "Answer a question about the indexed code with verified citations.",
+    "grep": "Find the lines that match a pattern (RE2) or a text in the indexed files.",
+    "symbols": "Find where a name is defined, or where it is used.",
     "read": "Read lines of files of the pinned commit.",
+    "tree": "List folders and files, and say of each file whether it is indexed or why not.",
+    "overview": "Show the most important symbols of a repository, ranked, within max_tokens.",
+    "history": "List the commits that changed a path, a symbol or a text.",
+    "blame": "Say which commit last changed each line of a file.",
+    "diff": "Show what changed between two commits or generations.",
     "status": "Say which repositories are indexed, how fresh and how complete.",
 }
 """Name of each tool -> what it does, in one line. The module is `codeintel_serving.tools.<name>`."""

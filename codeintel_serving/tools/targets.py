@@ -77,6 +77,33 @@ def find(place: str, generations: Sequence[Generation]) -> tuple[Generation, Fil
     return found[0]
 
 
+def find_path(place: str, generations: Sequence[Generation]) -> tuple[Generation, str, bool]:
+    """The readable file or the folder of such files at a place: (generation, path, is it a file).
+
+    Raises:
+        UnknownFile, UnknownRepository, InvalidRequest: as `find`.
+    """
+    repo, path = split(place, generations)
+    folder = path.rstrip("/")
+    searched = [generation for generation in generations if repo in ("", generation.repo)]
+    holding = [generation for generation in searched if generation.catalog.has_folder(folder)]
+    if len(holding) == 1:
+        return holding[0], folder, False
+    if holding:
+        forms = " or ".join(repr(f"{generation.repo}:{folder}"[:200]) for generation in holding[:5])
+        raise InvalidRequest(f"several repositories hold that path; write {forms}")
+    generation, file = find(place, generations)
+    return generation, file.path, True
+
+
+def one(generations: Sequence[Generation]) -> Generation:
+    """The only repository of a scope; raises `InvalidRequest` when there are several."""
+    if len(generations) > 1:
+        names = ", ".join(generation.repo for generation in generations[:20])
+        raise InvalidRequest(f"this needs one repository; set scope.repos to one of {names}")
+    return generations[0]
+
+
 def split(place: str, generations: Sequence[Generation]) -> tuple[str, str]:
     """(repository, path) of a place, the repository '' when it is not named.
 

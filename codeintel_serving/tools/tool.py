@@ -81,9 +81,16 @@ class Call(Generic[_Request]):
     deadline: Deadline
     warnings: list[str] = field(default_factory=list)
 
-    def page(self, found: Sequence[_T], shorten: Callable[[_T, Rung], _T], file_of: Callable[[_T], str]) -> Page[_T]:
+    def page(
+        self,
+        found: Sequence[_T],
+        shorten: Callable[[_T, Rung], _T],
+        file_of: Callable[[_T], str],
+        limit: int | None = None,
+        spent: int = 0,
+    ) -> Page[_T]:
         """The page of the results that the caller asked for (see `budgeting.page`)."""
-        return page(found, self.request, self.resolved, shorten, file_of)
+        return page(found, self.request, self.resolved, shorten, file_of, limit, spent)
 
     def respond(self, response: type[_Response], budget: Budget, **results: Any) -> _Response:
         """The response with its envelope."""

@@ -150,7 +150,8 @@ def test_the_commands(history: tuple[Workshop, Manifest, Manifest]) -> None:
     assert lines[0].startswith(f"{old.gen_id}  {old.commit[:10]}  ") and "pinned" in lines[0]
     assert "current" in lines[1]
 
-    changed = _json("diff", "shop", old.gen_id, new.commit)
-    assert [place["path"] for place in changed["added"]] == ["store/rotate.py"]
-    assert (changed["removed"], changed["moved"], changed["unchanged"]) == ([], [], old.counts.chunks)
-    assert CliRunner().invoke(app, ["diff", "shop", old.gen_id, new.gen_id]).stdout.startswith("+ store/rotate.py:1-2")
+    by_spans = ["diff", "--unit", "spans", "--repo", "shop", old.gen_id]
+    changed = _json(*by_spans, new.commit)
+    assert [(span["change"], span["new"]["path"]) for span in changed["spans"]] == [("added", "store/rotate.py")]
+    assert (changed["deletions"], changed["unchanged"]) == (0, old.counts.chunks)
+    assert CliRunner().invoke(app, [*by_spans, new.gen_id]).stdout.startswith("+ store/rotate.py:1-2")
