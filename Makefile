@@ -10,7 +10,7 @@ export DAGSTER_HOME = $(CODEINTEL_HOME)/dagster
 # FAISS for the CPU by default; FAISS=gpu installs the CUDA build instead (never both: they share a module).
 FAISS ?= cpu
 
-.PHONY: setup demo test unit check dagster serve bench bench-quality clean
+.PHONY: setup demo test unit conformance check dagster serve bench bench-quality clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -31,6 +31,10 @@ test: setup
 
 unit: setup
 	$(BIN)/python -m pytest -m "not e2e"
+
+# The official MCP suite and inspector; needs npm. Expected failures: tests/conformance/expected-failures.yml.
+conformance: setup
+	@BIN="$(CURDIR)/$(BIN)" tests/conformance/run.sh
 
 check: setup
 	$(BIN)/ruff check .

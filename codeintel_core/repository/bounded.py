@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -49,6 +52,7 @@ def bounded_git(directory: Path, arguments: Sequence[str], *, deadline: Deadline
         subprocess.Popen(
             ["git", *CONFIG, "--literal-pathspecs", "-C", str(directory), *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, env=environment(),
+            start_new_session=True,
         ) as process,
     ):  # fmt: skip
         assert process.stdout is not None
@@ -61,7 +65,8 @@ def bounded_git(directory: Path, arguments: Sequence[str], *, deadline: Deadline
         finally:
             is_cut = len(kept) >= max_bytes
             if reader.is_alive() or is_cut:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # its children too: they hold the pipe open
             reader.join()
         if not is_cut:
             deadline.check(f"git {arguments[0]}")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastmcp import FastMCP
-from fastmcp.exceptions import FastMCPError
+from fastmcp.exceptions import FastMCPError, NotFoundError
 from fastmcp.server.dependencies import get_context, get_http_headers
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools.base import Tool as McpTool
@@ -21,8 +21,9 @@ from codeintel_serving.answer.events import StageEvent
 from codeintel_serving.models import Problem
 from codeintel_serving.problems import invalid_arguments, problem_of
 from codeintel_serving.recording import Caller
+from codeintel_serving.resolving import nearest
 from codeintel_serving.services import Services
-from codeintel_serving.tools.registry import all_tools
+from codeintel_serving.tools.registry import SUMMARIES, all_tools
 from codeintel_serving.tools.tool import Tool
 
 _INSTRUCTIONS = (
@@ -41,6 +42,12 @@ class _Problems(Middleware):
         with run("mcp", None, run_id=get_http_headers().get("x-run-id", "")) as current:
             try:
                 result = await call_next(context)
+            except NotFoundError:
+                known = list(SUMMARIES)
+                raise NotFoundError(
+                    f"unknown tool {context.message.name[:100]!r}{nearest(context.message.name, known)}"
+                    f" (tools: {', '.join(known)})"
+                ) from None
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, FastMCPError) else None
                 result = _failed(problem_of(cause or error))

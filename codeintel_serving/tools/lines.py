@@ -8,7 +8,7 @@ from codeintel_core.generations.generation import Generation
 
 
 def texts_of(places: Sequence[tuple[Generation, str, int, int]]) -> list[str]:
-    """Text of (generation, path, first line, last line) each, '' where it is not there; a git process per generation."""
+    """Text of (generation, path, first line, last line) each, '' where it is not there; one git process each."""
     lines: dict[tuple[str, str], list[str]] = {}
     generations = {generation.repo: generation for generation, *_ in places}
     for repo, generation in generations.items():

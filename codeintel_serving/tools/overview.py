@@ -14,7 +14,7 @@ from codeintel_core.symbol_table import SymbolRow
 from codeintel_core.telemetry import step
 from codeintel_serving.budgeting import Rung
 from codeintel_serving.display import inline
-from codeintel_serving.models import Envelope, Model, PagedRequest, example
+from codeintel_serving.models import Detail, Envelope, Model, PagedRequest, example
 from codeintel_serving.tools.lines import texts_of
 from codeintel_serving.tools.tool import Call, Tool, in_thread
 
@@ -72,7 +72,13 @@ def _overview(call: Call[OverviewRequest]) -> OverviewResponse:
         texts = dict(enumerate(signatures, start))
         items = [_item(generation, found, texts.get(i, "")) for i, (generation, found) in enumerate(ranked)]
         current.set(symbols=len(items))
-    page = call.page(items, _shorter, lambda item: f"{item.repo}:{item.path}", limit=request.limit)
+    last = Rung.PLACE if request.detail is Detail.IDS else Rung.SIGNATURE  # a map without signatures says little
+    page = call.page(
+        items,
+        lambda item, rung: _shorter(item, min(rung, last)),
+        lambda item: f"{item.repo}:{item.path}",
+        limit=request.limit,
+    )
     return call.respond(OverviewResponse, page.budget, symbols=page.items)
 
 
