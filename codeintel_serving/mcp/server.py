@@ -21,9 +21,8 @@ from codeintel_serving.answer.events import StageEvent
 from codeintel_serving.models import Problem
 from codeintel_serving.problems import invalid_arguments, problem_of
 from codeintel_serving.recording import Caller
-from codeintel_serving.resolving import nearest
 from codeintel_serving.services import Services
-from codeintel_serving.tools.registry import SUMMARIES, all_tools
+from codeintel_serving.tools.registry import all_tools
 from codeintel_serving.tools.tool import Tool
 
 _INSTRUCTIONS = (
@@ -43,11 +42,7 @@ class _Problems(Middleware):
             try:
                 result = await call_next(context)
             except NotFoundError:
-                known = list(SUMMARIES)
-                raise NotFoundError(
-                    f"unknown tool {context.message.name[:100]!r}{nearest(context.message.name, known)}"
-                    f" (tools: {', '.join(known)})"
-                ) from None
+                raise  # an unknown tool is an error of the protocol
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, FastMCPError) else None
                 result = _failed(problem_of(cause or error))
