@@ -20,7 +20,7 @@ from benchmarks import machine
 from benchmarks.rows import Row
 from benchmarks.workplace import Workplace
 
-SUBJECTS = ("chunking", "embedding", "builds", "queries", "pipeline_overhead", "dense", "growth")
+SUBJECTS = ("chunking", "embedding", "builds", "queries", "pipeline_overhead", "code_tools", "dense", "growth")
 _NEEDS_BUILD = {"queries", "pipeline_overhead"}
 _HOME = Path(os.environ.get("CODEINTEL_HOME", ".codeintel")).absolute()
 

@@ -35,12 +35,13 @@ done
 URL="http://127.0.0.1:$PORT/mcp"
 "$PLACE/node_modules/.bin/conformance" server --url "$URL" -o "$PLACE/results" \
   --expected-failures tests/conformance/expected-failures.yml
-LISTED="$("$PLACE/node_modules/.bin/mcp-inspector" --cli "$URL" --transport http --method tools/list)"
-CALLED="$("$PLACE/node_modules/.bin/mcp-inspector" --cli "$URL" --transport http --method tools/call --tool-name status)"
-"$BIN/python" - "$LISTED" "$CALLED" <<'PYTHON'
-import json, sys
+inspect() { "$PLACE/node_modules/.bin/mcp-inspector" --cli "$URL" --transport http --method "$@"; }
+inspect tools/list >"$PLACE/listed.json"
+inspect tools/call --tool-name status >"$PLACE/called.json"
+"$BIN/python" - "$PLACE/listed.json" "$PLACE/called.json" <<'PYTHON'
+import json, pathlib, sys
 from codeintel_serving.tools.registry import SUMMARIES
-listed, called = map(json.loads, sys.argv[1:])
+listed, called = (json.loads(pathlib.Path(name).read_text()) for name in sys.argv[1:])
 assert [tool["name"] for tool in listed["tools"]] == list(SUMMARIES), "the inspector lists other tools"
 assert called["structuredContent"]["repositories"], "the inspector's call of `status` found no repository"
 print(f"inspector: {len(listed['tools'])} tools listed, `status` called")
