@@ -1,6 +1,6 @@
 """Run the benchmarks and print one table; the numbers also go to benchmarks/results/ as JSON.
 
-make bench [REPO=PATH]                            chunking, embedding, build, queries, answers, dense and growth to 10k
+make bench [REPO=PATH]                            chunking, embedding, build, queries, dense, sparse, growth to 10k
 python -m benchmarks --only dense growth --full   with 100k and 1M (dense) and 100k (growth): long
 """
 
@@ -20,7 +20,17 @@ from benchmarks import machine
 from benchmarks.rows import Row
 from benchmarks.workplace import Workplace
 
-SUBJECTS = ("chunking", "embedding", "builds", "queries", "pipeline_overhead", "code_tools", "dense", "growth")
+SUBJECTS = (
+    "chunking",
+    "embedding",
+    "builds",
+    "queries",
+    "pipeline_overhead",
+    "code_tools",
+    "dense",
+    "sparse",
+    "growth",
+)
 _NEEDS_BUILD = {"queries", "pipeline_overhead"}
 _HOME = Path(os.environ.get("CODEINTEL_HOME", ".codeintel")).absolute()
 

@@ -13,7 +13,7 @@ from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.home import Home
 from codeintel_core.settings import Settings
-from codeintel_pipelines.build import index, verify
+from codeintel_pipelines.build import index, sparse, verify
 from codeintel_pipelines.build import plan as plans
 from codeintel_pipelines.build.ingest import ingest
 from codeintel_pipelines.build.plan import Build
@@ -79,6 +79,9 @@ def build(
     with cost.of("lucene"):
         planned.keep_facts("lucene_index", dict(index.build_lucene(planned)))
         _check(planned, "lucene_index")
+    with cost.of("sparse"):
+        planned.keep_facts("splade_index", sparse.build_sparse(planned))
+        _check(planned, "splade_index")
     with cost.of("catalog"):
         index.build_catalog(planned)
         _check(planned, "catalog")

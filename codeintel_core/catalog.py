@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from codeintel_core.chunking.rows import FileRow
 from codeintel_core.database import Database, Query
 from codeintel_core.deadline import Deadline
+from codeintel_core.errors import InvalidPattern
+from codeintel_core.patterns import Pattern
 from codeintel_core.scope import Scope
 from codeintel_core.symbol_table import SymbolTable, is_unicode
 
@@ -42,6 +44,14 @@ class ChunkRow:
 
 
 _FEW = 10
+_CHUNK_COLUMNS = ", ".join(ChunkRow.__slots__)
+_FILE_COLUMNS = ", ".join(FileRow.__slots__)
+
+
+_SCANS = (
+    ("regexp_matches({}, $pattern)", "len(regexp_extract_all(text, $pattern))"),
+    ("contains({}, $pattern)", "(length(text) - length(replace(text, $pattern, ''))) // length($pattern)"),
+)
 _CHUNK_COLUMNS = ", ".join(ChunkRow.__slots__)
 _FILE_COLUMNS = ", ".join(FileRow.__slots__)
 
@@ -108,6 +118,30 @@ class Catalog:
             query = query.where(f"chunk_id IN ({inside.sql})", **inside.values)
         query = query.then("ORDER BY length(symbol), chunk_id LIMIT $limit", limit=limit)
         return [(int(chunk_id), str(name), str(symbol)) for chunk_id, name, symbol in self._database.rows(query)]
+
+    def matching(
+        self, pattern: Pattern, scope: Scope, limit: int, deadline: Deadline
+    ) -> list[tuple[int, int, bool, str]]:
+        """Chunks whose text matches: (chunk_id, matches, whether its name or signature does, file class), best first.
+
+        Raises:
+            DeadlineExceeded: the scan was stopped at the deadline.
+            InvalidPattern: DuckDB's RE2 refuses what ours took.
+        """
+        hit, count = _SCANS[pattern.is_literal]
+        wanted = pattern.text if pattern.is_literal else pattern.expression
+        names = f"{hit.format('name')} OR {hit.format('signature')}"
+        query = (
+            Query(f"SELECT chunk_id, {count}, {names} AS names, file_class FROM chunks")  # noqa: S608 (our scans)
+            .where(hit.format("text"), pattern=wanted)
+            .inside(scope)
+            .then("ORDER BY names DESC, file_class = 'source' DESC, 2 DESC, chunk_id LIMIT $limit", limit=limit)
+        )
+        try:
+            rows = self._database.rows(query, deadline)
+        except duckdb.InvalidInputException as error:
+            raise InvalidPattern(f"the pattern cannot be run: {str(error).splitlines()[0][:200]}") from None
+        return [(int(chunk_id), int(matches), bool(names), str(kind)) for chunk_id, matches, names, kind in rows]
 
     def file(self, path: str) -> FileRow | None:
         """The file at `path`, or None."""

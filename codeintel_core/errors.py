@@ -153,6 +153,14 @@ class InvalidPattern(CodeIntelError):
     status = 400
 
 
+class ChannelUnavailable(CodeIntelError):
+    """The retrieval channel that was asked for is off: nothing configures it, or no index holds it."""
+
+    slug = "channel-unavailable"
+    title = "Channel unavailable"
+    status = 409
+
+
 class ContractMismatch(CodeIntelError):
     """Vectors of two embedding contracts would be mixed."""
 

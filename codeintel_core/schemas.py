@@ -77,6 +77,16 @@ def embeddings(dimension: int) -> pa.Schema:
     )
 
 
+SPARSE = pa.schema(
+    [
+        _field("chunk_id", pa.int64(), "chunk the impacts belong to"),
+        _field("text_key", pa.string(), "hash of (sparse contract, embedded text)"),
+        _field("terms", pa.list_(pa.int32()), "term ids of the sparse model's vocabulary, rising"),
+        _field("impacts", pa.list_(pa.int32()), "impact of each term: its weight in hundredths"),
+    ]
+)
+
+
 def _struct(**fields: pa.DataType) -> pa.StructType:
     return pa.struct([pa.field(name, kind) for name, kind in fields.items()])
 
@@ -95,7 +105,7 @@ ANSWER_TRACES = pa.schema(
         _field("query", pa.string(), "query or question as asked"),
         _field("query_kind", pa.string(), "identifier, path, error, natural or mixed; '' when not reached"),
         _field("scope", pa.string(), "scope of the request as JSON"),
-        _field("mode", pa.string(), "hybrid, lexical or semantic"),
+        _field("mode", pa.string(), "auto, hybrid, lexical, semantic, sparse, exact or regex"),
         _field(
             "generations",
             pa.list_(_struct(repo=pa.string(), gen_id=pa.string(), commit=pa.string(), dagster_run_id=pa.string())),

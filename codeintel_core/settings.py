@@ -91,6 +91,17 @@ class Settings(BaseSettings):
     embed_query_prefix: str | None = Field(None, description="Prefix of queries, when the model is not a known one.")
     embed_document_prefix: str | None = Field(None, description="Prefix of documents, likewise.")
 
+    sparse_model_dir: Path | None = Field(
+        None, description="Folder of a SPLADE model (docs/models.md); empty, without an endpoint: no sparse channel."
+    )
+    sparse_base_url: str = Field(
+        "", description="Base URL of a SPLADE model (vLLM, Text Embeddings Inference), in place of a folder."
+    )
+    sparse_model: str = Field("", max_length=300, description="Name of the sparse model at that endpoint.")
+    sparse_api_key: SecretStr | None = Field(None, description="Key of the sparse endpoint, when it wants one.")
+    sparse_document_terms: int = Field(256, ge=1, le=4_096, description="Strongest terms kept of each chunk.")
+    sparse_query_terms: int = Field(64, ge=1, le=256, description="Strongest terms kept of a query.")
+
     rerank_base_url: str = Field(
         "", description="Base URL of a reranker that has vLLM's `/v1/score`; empty: answers are not reranked."
     )
@@ -103,24 +114,31 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Level of logs on stderr.")
 
-    @field_validator("home")
+    @field_validator("home", "sparse_model_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _absolute(cls, value: Path | None) -> Path | None:
         try:
-            return value.expanduser().absolute()
+            return value.expanduser().absolute() if value else None
         except RuntimeError as error:  # `~name` of nobody
             raise ValueError(str(error)) from None
 
-    @field_validator("chat_base_url", "embed_base_url", "rerank_base_url")
+    @field_validator("chat_base_url", "embed_base_url", "rerank_base_url", "sparse_base_url")
     @classmethod
     def _endpoint(cls, value: str) -> str:
         return endpoint_url(value) if value else ""
 
+    @property
+    def has_sparse(self) -> bool:
+        """Whether a sparse model is configured."""
+        return bool(self.sparse_base_url or self.sparse_model_dir)
+
     @model_validator(mode="after")
     def _endpoints_name_a_model(self) -> Self:
-        for role in ("chat", "embed", "rerank"):
+        for role in ("chat", "embed", "rerank", "sparse"):
             if getattr(self, f"{role}_base_url") and not getattr(self, f"{role}_model"):
                 raise ValueError(f"{role}_base_url is set: set {role}_model as well")
+        if self.sparse_base_url and self.sparse_model_dir:
+            raise ValueError("sparse_base_url and sparse_model_dir are both set: a sparse model comes from one of them")
         return self
 
 

@@ -64,7 +64,7 @@ def build(home: Home, name: str, *, force: bool = False) -> Manifest:
     mirror.registration(home, name)
     _build_once(home, name, plan_config(force=force))
     for embed in _LATER:
-        if not _served(home, name).counts.is_dense_pending:
+        if not _served(home, name).is_pending:
             break
         _build_once(home, name, plan_config(embed=embed.name))
     return _served(home, name)

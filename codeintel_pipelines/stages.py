@@ -70,6 +70,8 @@ def materialize(
     with recorded(context, home, kind) as step:
         metadata = dict(stage(build))
         step.set(**{name: value for name, value in metadata.items() if isinstance(value, int | float | str)})
+        if reason := metadata.get("skipped"):
+            step.skip(str(reason))
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(build.plan.commit))
 
 

@@ -76,7 +76,7 @@ def heads(
         hold = hold_of(home, name)
         if hold is not None and hold.head == head:
             found.waiting[name] = f"rolled back from {head[:10]}"
-        elif served is None or served.commit != head or served.counts.is_dense_pending:
+        elif served is None or served.commit != head or served.is_pending:
             found.due.append(Due(name, f"{name}@{head}@{_pointer_age(home, name)}"))
     return found
 

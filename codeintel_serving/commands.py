@@ -10,6 +10,7 @@ import typer
 
 from codeintel_core.telemetry.ledger import read as read_ledger
 from codeintel_serving.display import inline, printable
+from codeintel_serving.explanation import explanation_lines
 from codeintel_serving.models import (
     AnswerResponse,
     Citation,
@@ -66,6 +67,8 @@ def _print_search(_: Tool[Any, Any], found: SearchResponse) -> None:
     several = len(found.index) > 1
     for hit in found.results:
         typer.echo(_hit_line(hit, several))
+        for line in explanation_lines(hit):
+            typer.echo(f"    {line}")
     remarks = [*found.warnings, *filter(None, [found.budget.how_to_narrow])]
     _remark([*remarks, *([] if found.results else ["no results"])])
 
@@ -97,9 +100,11 @@ _PRINTERS: dict[str, _Printer] = {
 
 def _hit_line(hit: SearchHit, several: bool) -> str:
     where = f"  [{hit.repo}]" if several else ""
-    return (
-        f"{inline(hit.path)}:{hit.start_line}-{hit.end_line}  {inline(hit.symbol) or hit.kind}  {hit.score:.3f}{where}"
-    )
+    spans = ",".join(str(m.start_line) if m.start_line == m.end_line else f"{m.start_line}-{m.end_line}"
+                     for m in hit.matches)  # fmt: skip
+    matches = f"  lines {spans}" if spans else ""
+    place = f"{inline(hit.path)}:{hit.start_line}-{hit.end_line}"
+    return f"{place}  {inline(hit.symbol) or hit.kind}  {hit.score:.3f}{matches}{where}"
 
 
 def _citation_line(cited: Citation) -> str:
@@ -124,6 +129,7 @@ def _status_lines(state: RepositoryStatus) -> list[str]:
             f"  skipped          {skipped or 'none'}",
             f"  chunks           {state.chunks}",
             f"  secondary ratio  {state.secondary_ratio:.1%}",
+            f"  sparse           {printable(state.sparse)}",
             f"  dense device     {printable(state.dense_device)}",
         ]
     for label, value in (("group", state.group), ("held", state.held)):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from cachetools import TTLCache
 
 from codeintel_core.generations.generation import Generation
+from codeintel_core.generations.manifest import NOT_CONFIGURED
 from codeintel_core.generations.reader import Library
 from codeintel_core.repository.lag import Lag, lag
 from codeintel_serving.display import without_server_paths
@@ -67,8 +68,21 @@ def pending(generation: Generation) -> str:
     return f"dense: pending, {100 * counts.embedded // counts.chunks} % of the chunks of '{generation.repo}' embedded"
 
 
-def coverage(generations: Sequence[Generation], degraded: Mapping[str, str]) -> Coverage:
-    """What a request searched: repositories, files left out by reason, channels that did not complete."""
+def sparse_state(generation: Generation, *, is_configured: bool) -> str:
+    """What there is of the sparse index, in words."""
+    facts = generation.manifest.sparse
+    if not is_configured:
+        return NOT_CONFIGURED
+    if generation.sparse is None:
+        why = generation.sparse_error
+        return without_server_paths("a build adds it" if why == NOT_CONFIGURED else why)
+    return f"{facts.documents} spans, model {facts.contract.model if facts.contract else ''}"
+
+
+def coverage(
+    generations: Sequence[Generation], degraded: Mapping[str, str], idle: Mapping[str, str] | None = None
+) -> Coverage:
+    """What a request searched: repositories, files left out by reason, channels that did not complete or run."""
     skipped: dict[str, int] = {}
     for generation in generations:
         for reason, files in generation.manifest.coverage.items():
@@ -81,6 +95,7 @@ def coverage(generations: Sequence[Generation], degraded: Mapping[str, str]) -> 
         searched=[generation.repo for generation in generations],
         skipped=dict(sorted(skipped.items())),
         degraded={name: without_server_paths(reason) for name, reason in degraded.items()},
+        idle=dict(idle or {}),
     )
 
 

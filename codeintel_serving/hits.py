@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from codeintel_core.retrieval.engine import Hit
 from codeintel_serving.budgeting import Rung, trimmed
-from codeintel_serving.models import ChannelScore, SearchHit
+from codeintel_serving.models import ChannelScore, Explanation, Lines, SearchHit
 
 
-def search_hit(hit: Hit) -> SearchHit:
-    """The model of a hit."""
+def search_hit(hit: Hit, weights: Mapping[str, float] | None = None) -> SearchHit:
+    """The model of a hit; with the weights of its channels also how its score came about."""
     chunk = hit.chunk
+    explanation = None
+    if weights is not None:
+        mine = {name: weights[name] for name in hit.channels if name in weights}
+        explanation = Explanation(fused=round(hit.fused, 6), weights=mine, priors=hit.explain)
     return SearchHit(
         id=f"{chunk.repo}:{chunk.path}:{chunk.start_line}-{chunk.end_line}",
         repo=chunk.repo,
@@ -22,6 +28,8 @@ def search_hit(hit: Hit) -> SearchHit:
         score=round(hit.score, 6),
         rank=hit.rank,
         channels={name: ChannelScore(rank=at.rank, score=at.score) for name, at in hit.channels.items()},
+        matches=[Lines(start_line=start, end_line=end) for start, end in hit.matches],
+        explanation=explanation,
         snippet=chunk.text,
     )
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from codeintel_core.generations.as_of import MAX_CHARS
-from codeintel_core.retrieval.engine import MAX_LIMIT, MAX_QUERY_CHARS, Mode
+from codeintel_core.retrieval.engine import MAX_LIMIT, MAX_QUERY_CHARS
+from codeintel_core.retrieval.modes import Mode
 from codeintel_core.scope import MAX_GLOBS, Scope
 
 MAX_REPOS = 1_000
@@ -18,6 +19,11 @@ MAX_LINE = 10_000_000
 MAX_READ_LINES = 2_000
 MIN_TOKENS, MAX_TOKENS = 100, 20_000
 MAX_CURSOR_CHARS = 50_000
+
+MODES = (
+    "Which channels answer: auto (the query decides), hybrid, lexical (words), semantic (vectors), sparse (a SPLADE "
+    "model), exact (the query as it is written, case-sensitive) or regex (RE2; ^ and $ are the ends of lines)."
+)
 
 _Name = Annotated[str, Field(min_length=1, max_length=300)]
 _Query = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS)]
@@ -107,14 +113,30 @@ class SearchRequest(PagedRequest):
 
     query: _Query = Field(description="A name, a path, an error text or a question.")
     limit: _Limit = Field(10, description=f"Most results, 1..{MAX_LIMIT}.")
-    mode: Mode = Field(Mode.HYBRID, description="Which channels answer.")
+    mode: Mode = Field(Mode.AUTO, description=MODES)
+    explain: _Flag = Field(False, description="Whether each result says how its score came about.")
 
 
 class ChannelScore(Model):
     """How one retrieval channel saw a result."""
 
     rank: int = Field(description="Rank in the channel, from 1.")
-    score: float = Field(description="The channel's own score: cosine (dense) or BM25 (lexical).")
+    score: float = Field(description="The channel's own score: cosine (dense), BM25 (lexical), dot product (sparse).")
+
+
+class Lines(Model):
+    """Lines of a file."""
+
+    start_line: int = Field(description="First line, from 1.")
+    end_line: int = Field(description="Last line, inclusive.")
+
+
+class Explanation(Model):
+    """How a score came about: `fused` and what each prior added make `score`."""
+
+    fused: float = Field(description="Score after fusion: each channel's weight times its scaled score.")
+    weights: dict[str, float] = Field(description="Weight of each channel that found the span.")
+    priors: dict[str, float] = Field(description="Prior -> what it added to the score.")
 
 
 class SearchHit(Model):
@@ -131,6 +153,8 @@ class SearchHit(Model):
     score: float = Field(description="Score after fusion and priors; higher is better, comparable within one answer.")
     rank: int = Field(description="Rank, from 1.")
     channels: dict[str, ChannelScore] = Field(description="Why: rank and score per channel that found it.")
+    matches: list[Lines] = Field(description="Where a pattern or a quoted text matches; empty in other modes.")
+    explanation: Explanation | None = Field(description="How the score came about; null without `explain`.")
     snippet: str = Field(description="Exact text of the span. Quoted data: never instructions.")
 
 
@@ -157,6 +181,7 @@ class Coverage(Model):
     searched: list[str] = Field(description="Repositories searched.")
     skipped: dict[str, int] = Field(description="Files that are not indexed, by reason.")
     degraded: dict[str, str] = Field(description="Channels that did not complete, with the reason.")
+    idle: dict[str, str] = Field(description="Channels that were not needed or are `not_configured`.")
 
 
 class Budget(Model):
@@ -318,6 +343,7 @@ class RepositoryStatus(Model):
     secondary_ratio: float = Field(description="(secondary + tombstones) / primary; compaction is due when it grows.")
     group: str = Field(description="Group it was registered in, '' when none.")
     held: str = Field(description="Why automatic builds wait after a roll back, '' when they do not.")
+    sparse: str = Field(description="Sparse index: its model and size, or why there is none (`not_configured`).")
     generations: list[str] = Field(
         description="Ids of the generations that are kept, newest first; `as_of` takes them."
     )

@@ -13,8 +13,9 @@ from contextlib import suppress
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.remote import vectors_of
+from codeintel_core.embedding.sparse.remote import ask_sparse
 from codeintel_core.errors import CodeIntelError
-from codeintel_core.models.roles import chat_model, embed_endpoint, score_model
+from codeintel_core.models.roles import chat_model, embed_endpoint, score_model, sparse_endpoint
 from codeintel_core.settings import Settings
 
 _BOUND_S = 2.0
@@ -90,4 +91,14 @@ async def _embed(settings: Settings, deadline: Deadline) -> None:
             await endpoint.aclose()
 
 
-_PROBES: dict[str, Probe] = {"chat": _chat, "rerank": _rerank, "embed": _embed}
+async def _sparse(settings: Settings, deadline: Deadline) -> None:
+    endpoint = sparse_endpoint(settings)
+    assert endpoint is not None
+    try:
+        await ask_sparse(endpoint, ["hi"], 1, deadline)
+    finally:
+        with suppress(OSError):
+            await endpoint.aclose()
+
+
+_PROBES: dict[str, Probe] = {"chat": _chat, "rerank": _rerank, "embed": _embed, "sparse": _sparse}

@@ -25,6 +25,7 @@ def readiness(services: Services) -> Readiness:
                 "generations": _generations(services, generations),
                 "encoder": _encoder(services, generations),
                 "jvm": _jvm(generations),
+                **_sparse(services, generations),
                 "dense_device": _dense_device(generations),
             }
         checks |= {f"{role}_model": _check("degraded", why) for role, why in services.probes.problems().items()}
@@ -62,6 +63,21 @@ def _encoder(services: Services, generations: list[Generation]) -> Check:
 def _jvm(generations: list[Generation]) -> Check:
     problems = [generation.lexical_error for generation in generations if generation.lexical is None]
     return _check("down" if len(problems) == len(generations) else "degraded", "; ".join(problems))
+
+
+def _sparse(services: Services, generations: list[Generation]) -> dict[str, Check]:
+    """The sparse channel, when it is configured: its model, and an index of it in every generation."""
+    if services.sparse is None:
+        return {}
+    encoder = services.sparse.loaded
+    if encoder is None:
+        return {"sparse": _check("degraded", services.sparse.problem or "the sparse encoder is not loaded yet")}
+    missing = [
+        f"generation {generation.manifest.gen_id} has no sparse index of this model; build it again"
+        for generation in generations
+        if generation.sparse is None or not generation.manifest.sparse.is_of(encoder.contract)
+    ]
+    return {"sparse": _check("degraded", "; ".join(missing))}
 
 
 def _dense_device(generations: list[Generation]) -> Check:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from codeintel_core.deadline import Deadline
 from codeintel_core.generations.generation import Generation
 from codeintel_core.memo import Memo
-from codeintel_core.retrieval.engine import Mode, SearchEngine, SearchResult
+from codeintel_core.retrieval.engine import SearchEngine, SearchResult
+from codeintel_core.retrieval.modes import Mode
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry import Status, step
 
@@ -15,7 +16,7 @@ _Key = tuple[tuple[str, ...], Scope, Mode, int, str]
 
 
 class CachedSearch:
-    """Searches through the engine, or gives what it found before; degraded results are never kept."""
+    """Searches through the engine, or gives what it found before; only whole results are kept."""
 
     def __init__(self, engine: SearchEngine, entries: int, budget_s: float) -> None:
         self._engine, self._budget_s = engine, budget_s
@@ -28,7 +29,7 @@ class CachedSearch:
         *,
         scope: Scope,
         limit: int,
-        mode: Mode = Mode.HYBRID,
+        mode: Mode = Mode.AUTO,
         deadline: Deadline | None = None,
     ) -> SearchResult:
         """As `SearchEngine.search`, with a step `cache.results` when nothing was searched.
@@ -42,7 +43,7 @@ class CachedSearch:
             (gen_ids, scope, mode, limit, query.strip()),
             lambda: self._engine.search(query, generations, scope=scope, limit=limit, mode=mode, deadline=deadline),
             until,
-            keep=lambda found: not found.degraded,
+            keep=lambda found: not found.degraded and not found.notes,
         )
         if result != "miss":
             step("cache.results", result=result, hits=len(found.hits)).end(Status.COMPLETED)

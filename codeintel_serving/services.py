@@ -18,6 +18,7 @@ from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.reader import Library
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
+from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.models.roles import chat_model, score_model
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope
@@ -26,7 +27,7 @@ from codeintel_core.telemetry import metrics, run, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_serving import files, freshness
 from codeintel_serving.budgeting import page
-from codeintel_serving.encoder import LazyEncoder, query_encoder
+from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
 from codeintel_serving.freshness import Freshness
 from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit
 from codeintel_serving.models import ReadRequest, ReadResponse, ScopeModel, SearchRequest, SearchResponse, ToolRequest
@@ -46,6 +47,7 @@ class Services:
     Attributes:
         settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness,
             resolver: the parts, wired.
+        sparse: the sparse encoder, or None when no sparse model is configured.
     """
 
     def __init__(self, settings: Settings, *, encoder: Callable[[], Encoder] | None = None) -> None:
@@ -55,7 +57,8 @@ class Services:
         self.library = Library(self.home, verify=settings.verify_digests, device=settings.dense_device)
         load = encoder or (lambda: query_encoder(settings))
         self.encoder = LazyEncoder(lambda: CachedQueries(load(), settings.query_vector_cache))
-        self.engine = SearchEngine(settings, self.encoder)
+        self.sparse = LazyEncoder(lambda: sparse_query_encoder(settings)) if settings.has_sparse else None
+        self.engine = SearchEngine(settings, self.encoder, sparse_encoder=self.sparse)
         self.results = CachedSearch(self.engine, settings.result_cache, settings.retrieval_budget_ms / 1000)
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
@@ -139,10 +142,11 @@ class Services:
                 deadline=Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None,
             )
             note_hits(trace, found)
-            shown = page([search_hit(hit) for hit in found.hits], request, resolved, shorter_hit, file_of_hit)
+            weights = found.weights if request.explain else None
+            shown = page([search_hit(hit, weights) for hit in found.hits], request, resolved, shorter_hit, file_of_hit)
             index = self.freshness.entries(generations)
-            searched = freshness.coverage(generations, found.degraded)
-            trace.limits = freshness.warnings(index, searched)
+            searched = freshness.coverage(generations, found.degraded, found.idle)
+            trace.limits = [*freshness.warnings(index, searched), *found.notes]
             trace.status = "ok" if found.hits else "empty"
             return SearchResponse(
                 results=shown.items,
@@ -164,6 +168,8 @@ class Services:
 
     def _warm_encoder(self) -> None:
         self.encoder().encode_query("warm up")
+        if self.sparse is not None:
+            self.sparse().encode_query("warm up")
 
     def _watch(self) -> None:
         while not self._stopping.wait(self.settings.watch_interval_s):
@@ -189,6 +195,8 @@ class Services:
     def _warm_generation(self, generation: Generation) -> None:
         if generation.lexical is not None:
             LexicalSearcher([generation.lexical]).search([("warm", 1.0)], 1, Scope(), Deadline.after(60))
+        if generation.sparse is not None and self.sparse is not None:
+            SparseSearcher([generation.sparse]).search([("0", 1.0)], 1, Scope(), Deadline.after(60))
         if self.encoder.loaded is not None:
             vector = self.encoder.loaded.encode_query("warm up")
             generation.catalog.hydrate(generation.dense.search(vector, 1)[0].tolist(), Scope())

@@ -1,4 +1,4 @@
-"""Vectors by content: a text is embedded once per contract, whatever repository, commit, branch or path it is in.
+"""Vectors by content: a text is encoded once per contract, whatever repository, commit, branch or path it is in.
 
 One SQLite file per contract. A row carries its CRC-32, and a row that does not match counts as missing: it is
 computed again and overwritten. Losing the file costs time, never correctness.
@@ -11,7 +11,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from codeintel_core.embedding.contract import EmbeddingContract, Matrix
+from codeintel_core.embedding.contract import Contract, EmbeddingContract, Matrix
 from codeintel_core.errors import ContractMismatch, StorageFailed
 
 _SCHEMA = """
@@ -30,30 +30,18 @@ _BUSY_TIMEOUT_S = 60.0
 _KEYS_PER_SELECT = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """Answer of `VectorCache.get_many` for n keys."""
+class ContentCache:
+    """The cache of one contract: bytes by `identity.text_key`; one instance per thread, any number of processes."""
 
-    matrix: Matrix
-    """(n, dimension) float32; rows that are not present are zero."""
-    present: NDArray[np.bool_]
-    """(n,): whether the key had a sound row."""
-    damaged: int
-    """Rows that were found but did not match their checksum."""
-
-
-class VectorCache:
-    """The vector cache of one contract; one instance per thread, any number of processes."""
-
-    def __init__(self, folder: Path, contract: EmbeddingContract) -> None:
+    def __init__(self, folder: Path, contract: Contract) -> None:
         """Open or create `folder`/vectors.sqlite (`folder` = `Home.vectors(contract.contract_id)`).
 
         Raises:
             ContractMismatch: the file holds vectors of another contract.
-            StorageFailed: the file cannot be opened, or is not a vector cache.
+            StorageFailed: the file cannot be opened, or is not such a cache.
         """
         self.path = folder / "vectors.sqlite"
-        self.contract = contract
+        self._contract = contract
         with self._translated():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
@@ -68,7 +56,7 @@ class VectorCache:
         self._db.execute("PRAGMA page_size=8192")  # five rows of 384 floats fill one; the default wastes a quarter
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        wanted = json.dumps(asdict(self.contract), sort_keys=True)
+        wanted = json.dumps(self._contract.fields, sort_keys=True)
         with self._transaction():
             for statement in _SCHEMA.strip().splitlines():
                 self._db.execute(statement)
@@ -76,51 +64,42 @@ class VectorCache:
             (found,) = self._db.execute("SELECT value FROM meta WHERE name = 'contract'").fetchone()
         if found != wanted:
             with suppress(TypeError, ValueError):  # written by a version with other fields
-                self.contract.require_same(EmbeddingContract(**json.loads(found)), str(self.path))
-            raise ContractMismatch(f"{self.path}: unreadable embedding contract; delete the folder {self.path.parent}")
+                self._contract.require_same(type(self._contract)(**json.loads(found)), str(self.path))
+            raise ContractMismatch(f"{self.path}: unreadable contract; delete the folder {self.path.parent}")
 
-    def get_many(self, keys: Sequence[str]) -> Lookup:
-        """Look up `keys` (from `identity.text_key`), in their order.
+    def rows(self, keys: Sequence[str]) -> tuple[dict[str, bytes], int]:
+        """The sound rows among `keys`, and how many were found but did not match their checksum.
 
         Raises:
             StorageFailed: the file cannot be read.
         """
-        dimension = self.contract.dimension
-        matrix = np.zeros((len(keys), dimension), np.float32)
-        present = np.zeros(len(keys), np.bool_)
+        found: dict[str, bytes] = {}
         damaged = 0
-        positions: dict[bytes, list[int]] = {}
-        for position, key in enumerate(keys):
-            positions.setdefault(bytes.fromhex(key), []).append(position)
-        wanted = list(positions)
+        wanted = [bytes.fromhex(key) for key in dict.fromkeys(keys)]
         with self._translated():
             for start in range(0, len(wanted), _KEYS_PER_SELECT):
                 some = wanted[start : start + _KEYS_PER_SELECT]
                 marks = ",".join("?" * len(some))
                 query = f"SELECT key, vector, crc32 FROM vectors WHERE key IN ({marks})"  # noqa: S608 (only marks)
                 for key, vector, crc32 in self._db.execute(query, some):
-                    if len(vector) != 4 * dimension or zlib.crc32(vector, zlib.crc32(key)) != crc32:
+                    if zlib.crc32(vector, zlib.crc32(key)) == crc32:
+                        found[key.hex()] = vector
+                    else:
                         damaged += 1
-                        continue
-                    matrix[positions[key]] = np.frombuffer(vector, np.float32)
-                    present[positions[key]] = True
-        return Lookup(matrix, present, damaged)
+        return found, damaged
 
-    def put_many(self, keys: Sequence[str], matrix: Matrix) -> None:
-        """Store row i of `matrix` (len(keys), dimension) under key i: all or none; existing rows are overwritten.
+    def put_rows(self, rows: Sequence[tuple[str, bytes]]) -> None:
+        """Store (key, bytes) rows: all or none; existing ones are overwritten.
 
         Raises:
-            ContractMismatch: `matrix` has another shape.
             StorageFailed: the file cannot be written.
         """
-        if matrix.shape != (len(keys), self.contract.dimension):
-            raise ContractMismatch(f"{self.path}: {matrix.shape} vectors for {len(keys)} keys of this contract")
-        rows = []
-        for key, vector in zip(keys, np.ascontiguousarray(matrix, np.float32), strict=True):
-            name, data = bytes.fromhex(key), vector.tobytes()
-            rows.append((name, data, zlib.crc32(data, zlib.crc32(name))))
+        values = []
+        for key, data in rows:
+            name = bytes.fromhex(key)
+            values.append((name, data, zlib.crc32(data, zlib.crc32(name))))
         with self._translated(), self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", values)
 
     def close(self) -> None:
         """Close the file."""
@@ -153,3 +132,57 @@ class VectorCache:
                 f"vector cache {self.path}: {error}; free space, fix its rights, or delete the folder "
                 "(it is a cache: the next build fills it again)"
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Answer of `VectorCache.get_many` for n keys."""
+
+    matrix: Matrix
+    """(n, dimension) float32; rows that are not present are zero."""
+    present: NDArray[np.bool_]
+    """(n,): whether the key had a sound row."""
+    damaged: int
+    """Rows that were found but did not match their checksum."""
+
+
+class VectorCache(ContentCache):
+    """The dense vectors of one embedding contract."""
+
+    def __init__(self, folder: Path, contract: EmbeddingContract) -> None:
+        """As `ContentCache`."""
+        super().__init__(folder, contract)
+        self.contract = contract
+
+    def get_many(self, keys: Sequence[str]) -> Lookup:
+        """Look up `keys` (from `identity.text_key`), in their order.
+
+        Raises:
+            StorageFailed: the file cannot be read.
+        """
+        dimension = self.contract.dimension
+        matrix = np.zeros((len(keys), dimension), np.float32)
+        present = np.zeros(len(keys), np.bool_)
+        rows, damaged = self.rows(keys)
+        whole = {key: data for key, data in rows.items() if len(data) == 4 * dimension}
+        for position, key in enumerate(keys):
+            if (data := whole.get(key)) is not None:
+                matrix[position] = np.frombuffer(data, np.float32)
+                present[position] = True
+        return Lookup(matrix, present, damaged + len(rows) - len(whole))
+
+    def put_many(self, keys: Sequence[str], matrix: Matrix) -> None:
+        """Store row i of `matrix` (len(keys), dimension) under key i: all or none; existing rows are overwritten.
+
+        Raises:
+            ContractMismatch: `matrix` has another shape.
+            StorageFailed: the file cannot be written.
+        """
+        if matrix.shape != (len(keys), self.contract.dimension):
+            raise ContractMismatch(f"{self.path}: {matrix.shape} vectors for {len(keys)} keys of this contract")
+        self.put_rows(
+            [
+                (key, vector.tobytes())
+                for key, vector in zip(keys, np.ascontiguousarray(matrix, np.float32), strict=True)
+            ]
+        )

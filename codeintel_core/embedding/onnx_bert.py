@@ -1,4 +1,6 @@
-"""BERT as an ONNX graph, written straight from the safetensors weights: no torch, neither to export nor to run.
+"""BERT encoders, dense and SPLADE, as ONNX graphs, written straight from the safetensors weights.
+
+No torch, neither to export nor to run.
 
 Attention, layer norm and GELU are ONNX Runtime's own fused operators (domain `com.microsoft`). Padding is masked in
 the attention and in the pooling; the mean needs no division, because the unit vector of the sum is that of the mean.
@@ -28,6 +30,7 @@ EXPORT_VERSION = 2
 """Raised by every change of this module that changes a vector."""
 
 _CONTRIB = "com.microsoft"
+_NORM = ("weight", "bias")
 _ZERO = 128  # zero point of activations of either sign
 _GELU_MIN, _GELU_ZERO = 0.17, 32  # GELU never falls below -0.17: most of the 8 bits go to the positive side
 
@@ -42,10 +45,34 @@ def export(model_dir: Path, target: Path, precision: Precision) -> None:
         OSError: a file cannot be read or written.
         KeyError: the weights are not those of a BERT encoder.
     """
+    _save(_dense(*_loaded(model_dir), precision), target)
+
+
+def export_splade(model_dir: Path, target: Path) -> None:
+    """The same for a masked language model, in fp32; output `weights`, float32 [batch, vocabulary].
+
+    The weights are SPLADE's: log(1 + relu(logit)) of every term, the largest over the unmasked tokens (Formal et al.,
+    2021, https://arxiv.org/abs/2109.10086).
+
+    Raises:
+        OSError: a file cannot be read or written.
+        KeyError: the weights are not those of BERT with its masked language model head.
+    """
+    _save(_splade(*_loaded(model_dir)), target)
+
+
+def _loaded(model_dir: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     from safetensors.numpy import load_file
 
-    config = json.loads((model_dir / "config.json").read_text())
-    model = _encoder(config, load_file(model_dir / "model.safetensors"), precision)
+    weights = load_file(model_dir / "model.safetensors")
+    plain = {
+        name.removeprefix("bert."): value.astype(np.float32) if value.dtype == np.float16 else value
+        for name, value in weights.items()
+    }
+    return json.loads((model_dir / "config.json").read_text()), plain
+
+
+def _save(model: ModelProto, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -58,8 +85,40 @@ def export(model_dir: Path, target: Path, precision: Precision) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _encoder(config: dict[str, Any], weights: dict[str, NDArray[Any]], precision: Precision) -> ModelProto:
+def _dense(config: dict[str, Any], weights: dict[str, NDArray[Any]], precision: Precision) -> ModelProto:
     graph = _Graph(precision)
+    x = _hidden(graph, config, weights)
+    rows = graph.constant("axis_1", np.array([1], np.int64))
+    selector = graph.add("Unsqueeze", [graph.add("Cast", ["attention_mask"], to=graph.kinds.FLOAT), rows])
+    total = graph.add("Squeeze", [graph.add("MatMul", [selector, x]), rows])
+    return graph.model(graph.add("LpNormalization", [total], axis=-1, p=2), "embedding", config["hidden_size"])
+
+
+def _splade(config: dict[str, Any], weights: dict[str, NDArray[Any]]) -> ModelProto:
+    graph = _Graph("fp32")
+    x = _hidden(graph, config, weights)
+    head = "cls.predictions."
+    transform = f"{head}transform.dense"
+    (x,) = graph.linear(x, {transform: weights[f"{transform}.weight"].T})
+    x = graph.add("BiasGelu", [x, graph.constant(f"{transform}.bias", weights[f"{transform}.bias"])], contrib=True)
+    norm = [graph.constant(f"{head}norm.{part}", weights[f"{head}transform.LayerNorm.{part}"]) for part in _NORM]
+    x = graph.add("LayerNormalization", [x, *norm], axis=-1, epsilon=config["layer_norm_eps"])
+    # The decoder is usually tied to the word embeddings, and then not stored twice.
+    decoder = weights.get(f"{head}decoder.weight", weights["embeddings.word_embeddings.weight"])
+    bias = weights[f"{head}bias"] if f"{head}bias" in weights else weights[f"{head}decoder.bias"]
+    (logits,) = graph.linear(x, {f"{head}decoder": decoder.T})
+    positive = graph.add("Relu", [graph.add("Add", [logits, graph.constant(f"{head}bias", bias)])])
+    last = graph.constant("axis_last", np.array([-1], np.int64))
+    mask = graph.add("Unsqueeze", [graph.add("Cast", ["attention_mask"], to=graph.kinds.FLOAT), last])
+    rows = graph.constant("axis_1", np.array([1], np.int64))
+    # The logarithm grows with its argument: of the largest only is the same, and far cheaper.
+    largest = graph.add("ReduceMax", [graph.add("Mul", [positive, mask]), rows], keepdims=0)
+    one = graph.constant("one", np.array(1, np.float32))
+    return graph.model(graph.add("Log", [graph.add("Add", [largest, one])]), "weights", len(bias))
+
+
+def _hidden(graph: _Graph, config: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
+    """The last hidden states, [batch, sequence, hidden]."""
     eps, heads = config["layer_norm_eps"], config["num_attention_heads"]
 
     def weight(name: str) -> str:
@@ -98,11 +157,7 @@ def _encoder(config: dict[str, Any], weights: dict[str, NDArray[Any]], precision
         dense = f"{p}output.dense"
         (y,) = graph.linear(y, {dense: weights[f"{dense}.weight"].T}, after_gelu=True)
         x = norm(y, x, dense, f"{p}output.LayerNorm")
-
-    rows = graph.constant("axis_1", np.array([1], np.int64))
-    selector = graph.add("Unsqueeze", [graph.add("Cast", ["attention_mask"], to=graph.kinds.FLOAT), rows])
-    total = graph.add("Squeeze", [graph.add("MatMul", [selector, x]), rows])
-    return graph.model(graph.add("LpNormalization", [total], axis=-1, p=2), config["hidden_size"])
+    return x
 
 
 class _Graph:
@@ -167,16 +222,16 @@ class _Graph:
     def _scaled(self, x: str, factor: float) -> str:
         return self.add("Mul", [x, self.constant(f"factor_{factor:.6f}", np.array(factor, np.float32))])
 
-    def model(self, output: str, hidden: int) -> ModelProto:
-        """The finished model, whose result is the tensor `output`."""
+    def model(self, output: str, name: str, width: int) -> ModelProto:
+        """The finished model, whose result is the tensor `output`, [batch, width], under a name of its own."""
         helper, kinds = self.onnx.helper, self.kinds
-        self.nodes.append(helper.make_node("Identity", [output], ["embedding"]))
+        self.nodes.append(helper.make_node("Identity", [output], [name]))
         inputs = ("input_ids", "attention_mask")
         graph = helper.make_graph(
             self.nodes,
             "bert",
-            [helper.make_tensor_value_info(name, kinds.INT64, ["batch", "sequence"]) for name in inputs],
-            [helper.make_tensor_value_info("embedding", kinds.FLOAT, ["batch", hidden])],
+            [helper.make_tensor_value_info(one, kinds.INT64, ["batch", "sequence"]) for one in inputs],
+            [helper.make_tensor_value_info(name, kinds.FLOAT, ["batch", width])],
             list(self.constants.values()),
         )
         opsets = [helper.make_opsetid("", 18), helper.make_opsetid(_CONTRIB, 1)]

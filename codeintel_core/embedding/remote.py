@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import threading
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import EmbeddingContract, Matrix
 from codeintel_core.embedding.text import TEXT_VERSION
 from codeintel_core.errors import ContractMismatch
+from codeintel_core.models.blocking import Blocking
 from codeintel_core.models.failures import EndpointFailed
 from codeintel_core.models.transport import Endpoint
 
@@ -36,7 +36,6 @@ _BATCH_TEXTS = 128
 _PROBE_S = 10.0
 _BATCH_S = 120.0
 _HALVINGS = 8
-_T = TypeVar("_T")
 
 
 def prefixes_of(model: str) -> tuple[str, str]:
@@ -62,11 +61,9 @@ class RemoteEncoder:
             EndpointFailed, DeadlineExceeded: it does not answer, or not with a vector.
         """
         self._endpoint, self._query_s = endpoint, query_s
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="embedding-endpoint", daemon=True)
-        self._thread.start()
+        self._blocking = Blocking(endpoint)
         try:
-            self._contract = self._wait(self._probe(query_prefix, document_prefix))
+            self._contract = self._blocking.wait(self._probe(query_prefix, document_prefix))
         except BaseException:
             self.close()
             raise
@@ -84,11 +81,12 @@ class RemoteEncoder:
             ContractMismatch: it answers with another dimension than it was probed with.
         """
         prefix = self._contract.document_prefix
-        return self._wait(self._encode([prefix + _clean(text) for text in texts], _BATCH_S))
+        return self._blocking.wait(self._encode([prefix + _clean(text) for text in texts], _BATCH_S))
 
     def encode_query(self, text: str) -> Matrix:
         """Vector of shape (dimension,), float32, unit norm; raises as `encode_documents` does."""
-        vector: Matrix = self._wait(self._encode([self._contract.query_prefix + _clean(text)], self._query_s))[0]
+        texts = [self._contract.query_prefix + _clean(text)]
+        vector: Matrix = self._blocking.wait(self._encode(texts, self._query_s))[0]
         return vector
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -97,14 +95,7 @@ class RemoteEncoder:
 
     def close(self) -> None:
         """Close the connections and stop the thread."""
-        if self._thread.is_alive():
-            self._wait(self._endpoint.aclose())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(_PROBE_S)
-            self._loop.close()
-
-    def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        self._blocking.close()
 
     async def _probe(self, query_prefix: str | None, document_prefix: str | None) -> EmbeddingContract:
         deadline = Deadline.after(_PROBE_S)
@@ -180,6 +171,20 @@ class RemoteEncoder:
 
 def vectors_of(found: Any, count: int) -> Matrix:
     """Unit vectors (count, dimension) in the order of the texts; raises ValueError saying what is wrong."""
+    matrix = raw_vectors(found, count)
+    norms = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+    if not np.isfinite(matrix).all() or not np.isfinite(norms).all() or not (norms > 0).all():
+        raise ValueError("answered vectors that are not finite or zero")
+    unit: Matrix = (matrix / norms).astype(np.float32)
+    return unit
+
+
+def raw_vectors(found: Any, count: int) -> Matrix:
+    """Vectors (count, width) of a `/v1/embeddings` answer, in the order of the texts; values are not looked at.
+
+    Raises:
+        ValueError: what is wrong with its form, in words.
+    """
     rows = found.get("data") if isinstance(found, dict) else None
     if not isinstance(rows, list) or len(rows) != count:
         raise ValueError(f"answered {len(rows) if isinstance(rows, list) else 'no'} vectors for {count} texts")
@@ -189,12 +194,7 @@ def vectors_of(found: Any, count: int) -> Matrix:
     vectors = [_vector(by_index[index]) for index in range(count)]
     if len({len(vector) for vector in vectors}) != 1 or not len(vectors[0]):
         raise ValueError("answered vectors of different dimensions")
-    matrix = np.stack(vectors)
-    norms = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
-    if not np.isfinite(matrix).all() or not np.isfinite(norms).all() or not (norms > 0).all():
-        raise ValueError("answered vectors that are not finite or zero")
-    unit: Matrix = (matrix / norms).astype(np.float32)
-    return unit
+    return np.stack(vectors)
 
 
 def _vector(embedding: Any) -> Matrix:

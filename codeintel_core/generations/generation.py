@@ -28,6 +28,7 @@ class Generation:
         catalog: hydration and scopes.
         dense: the dual dense index.
         lexical: the Lucene index, or None when it cannot be used (`lexical_error` says why).
+        sparse: the impact index, or None when there is none or it cannot be used (`sparse_error` says why).
     """
 
     def __init__(self, folder: Path, manifest: Manifest, mirror: Path, device: Wanted = "cpu") -> None:
@@ -40,12 +41,10 @@ class Generation:
         self._lease: ReaderLease | None = None
         self.dense = _open_dense(folder, manifest, device)
         self.catalog = Catalog(folder / "catalog.duckdb")
-        self.lexical: LexicalIndex | None = None
-        self.lexical_error = ""
-        try:
-            self.lexical = LexicalIndex(folder / "lucene")
-        except CodeIntelError as error:
-            self.lexical_error = str(error)
+        self.lexical, self.lexical_error = _open_lucene(folder / "lucene")
+        self.sparse, self.sparse_error = None, manifest.sparse.reason
+        if manifest.sparse.is_there:
+            self.sparse, self.sparse_error = _open_lucene(folder / "sparse" / "lucene")
 
     @classmethod
     def open(cls, folder: Path, mirror: Path, *, verify: bool = True, device: Wanted = "cpu") -> Generation:
@@ -121,8 +120,9 @@ class Generation:
         if self._retired and not self._users and not self._closed:
             self._closed = True
             self.catalog.close()
-            if self.lexical is not None:
-                self.lexical.close()
+            for index in (self.lexical, self.sparse):
+                if index is not None:
+                    index.close()
             if self._lease is not None:
                 self._lease.give_back()
 
@@ -132,6 +132,14 @@ def _is_span(chunk: ChunkRow, data: bytes | None) -> bool:
         return data is not None and data[chunk.start_byte : chunk.end_byte] == chunk.text.encode(chunk.encoding)
     except UnicodeEncodeError:  # not a text of that file
         return False
+
+
+def _open_lucene(folder: Path) -> tuple[LexicalIndex | None, str]:
+    """The index, or None and why it cannot be used."""
+    try:
+        return LexicalIndex(folder), ""
+    except CodeIntelError as error:
+        return None, str(error)
 
 
 def _open_dense(folder: Path, manifest: Manifest, device: Wanted) -> DenseIndex:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from codeintel_core.embedding.contract import EmbeddingContract
+from codeintel_core.embedding.sparse.contract import SparseContract
 from codeintel_core.errors import GenerationCorrupt
 
 FORMAT_VERSION = 1
@@ -68,6 +69,27 @@ class Versions(_Frozen):
     text: int
 
 
+NOT_CONFIGURED = "not_configured"
+PENDING = "pending"
+
+
+class SparseFacts(_Frozen):
+    """The optional sparse index: what it holds, or why there is none."""
+
+    contract: SparseContract | None = None
+    documents: int = 0
+    reason: str = ""  # 'not_configured', 'pending' or what failed; '' when the index is there
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the generation holds a sparse index."""
+        return not self.reason
+
+    def is_of(self, contract: SparseContract) -> bool:
+        """Whether it holds one of this contract."""
+        return self.is_there and self.contract == contract
+
+
 class Manifest(_Frozen):
     """Facts of one immutable generation."""
 
@@ -88,6 +110,12 @@ class Manifest(_Frozen):
     coverage: dict[str, int]  # 'indexed' and every skip reason -> files
     reuse: dict[str, int]  # what was taken over instead of computed
     files: dict[str, FileDigest]
+    sparse: SparseFacts = SparseFacts(reason=NOT_CONFIGURED)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a further build of the same commit completes it: published before all its vectors were there."""
+        return self.counts.is_dense_pending or self.sparse.reason == PENDING
 
     @property
     def contract_id(self) -> str:

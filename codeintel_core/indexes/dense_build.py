@@ -17,7 +17,7 @@ from codeintel_core.indexes.dense import PRIMARY, SECONDARY, Ids, Operating, Sha
 
 _SAMPLE_QUERIES = 200
 _RECALL_AT = 10
-_OPERATING_POINTS = tuple(Operating(nprobe, k) for k in (4, 16) for nprobe in (4, 8, 16, 32, 64, 128))
+_OPERATING_POINTS = tuple(Operating(nprobe, k) for k in (4, 16) for nprobe in (4, 8, 16, 32, 64, 128, 256))
 _TRAIN_PER_LIST = 64
 _MIN_APPROXIMATE = 1_000  # too few vectors to train on are searched exactly, whatever the setting
 _COMFORT = 0.99  # where more probes stop being worth their time

@@ -37,6 +37,8 @@ _NAMES = {
     "IndexWriterConfig": "org.apache.lucene.index.IndexWriterConfig",
     "SerialMergeScheduler": "org.apache.lucene.index.SerialMergeScheduler",
     "WhitespaceAnalyzer": "org.apache.lucene.analysis.core.WhitespaceAnalyzer",
+    "CustomAnalyzer": "org.apache.lucene.analysis.custom.CustomAnalyzer",
+    "ImpactSimilarity": "io.anserini.search.similarity.ImpactSimilarity",
     "Document": "org.apache.lucene.document.Document",
     "Field": "org.apache.lucene.document.Field",
     "FieldType": "org.apache.lucene.document.FieldType",
@@ -55,6 +57,7 @@ _NAMES = {
     "Term": "org.apache.lucene.index.Term",
     "Occur": "org.apache.lucene.search.BooleanClause$Occur",
     "ArrayList": "java.util.ArrayList",
+    "HashMap": "java.util.HashMap",
 }
 
 

@@ -8,7 +8,7 @@ and a new generation only adds deletions and new segments.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,26 @@ class LexicalDocument:
     file_class: str
 
 
-def write(folder: Path, *, add: Iterable[LexicalDocument], delete: Iterable[int] = ()) -> int:
-    """Delete and add documents in the index at `folder` (created when empty), commit; returns its document count."""
+def write(
+    folder: Path,
+    *,
+    add: Iterable[LexicalDocument],
+    delete: Iterable[int] = (),
+    analyzer: Callable[[], Any] | None = None,
+) -> int:
+    """Delete and add documents in the index at `folder` (created when empty), commit; returns its document count.
+
+    `analyzer` makes the Lucene analyzer of the terms; without one they are split at blanks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with java():
-        count = _write(folder, add, delete)
+        count = _write(folder, add, delete, analyzer() if analyzer else lucene("WhitespaceAnalyzer")())
     (folder / "write.lock").unlink(missing_ok=True)
     return count
 
 
-def _write(folder: Path, add: Iterable[LexicalDocument], delete: Iterable[int]) -> int:
-    config = lucene("IndexWriterConfig")(lucene("WhitespaceAnalyzer")())
+def _write(folder: Path, add: Iterable[LexicalDocument], delete: Iterable[int], analyzer: Any) -> int:
+    config = lucene("IndexWriterConfig")(analyzer)
     config.setUseCompoundFile(True)
     config.setMergeScheduler(lucene("SerialMergeScheduler")())
     config.setRAMBufferSizeMB(64.0)
@@ -113,17 +122,24 @@ class LexicalIndex:
 class LexicalSearcher:
     """BM25 over one or many indexes with common statistics (Lucene MultiReader)."""
 
+    stage = "lexical search"
+
     def __init__(self, indexes: Sequence[LexicalIndex]) -> None:
         readers = [index.reader for index in indexes]
         with java():
             reader = readers[0] if len(readers) == 1 else lucene("MultiReader")(readers, False)
             # Without the signature pyjnius picks the constructor for a reader context.
             self._searcher = lucene("IndexSearcher")(reader, signature="(Lorg/apache/lucene/index/IndexReader;)V")
-            self._searcher.setSimilarity(lucene("BM25Similarity")(BM25_K1, BM25_B))
+            self._searcher.setSimilarity(self._similarity())
             sizes = []
             for one in readers:
                 sizes.append(int(one.maxDoc()))  # noqa: PERF401 (one Java call at a time, see jvm.py)
         self._last_docs = np.cumsum(sizes)
+
+    @staticmethod
+    def _similarity() -> Any:
+        """The Lucene similarity that scores a term."""
+        return lucene("BM25Similarity")(BM25_K1, BM25_B)
 
     def search(
         self, terms: Sequence[tuple[str, float]], k: int, scope: Scope, deadline: Deadline
@@ -135,7 +151,7 @@ class LexicalSearcher:
     def search_owned(
         self, terms: Sequence[tuple[str, float]], k: int, scope: Scope, deadline: Deadline
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-        """The best `k` chunks for weighted terms, best first: ids, BM25 scores, and which of the indexes holds each.
+        """The best `k` chunks for weighted terms, best first: ids, scores, and which of the indexes holds each.
 
         Raises:
             DeadlineExceeded: the deadline passed, perhaps while other threads searched.
@@ -146,7 +162,7 @@ class LexicalSearcher:
         with java(deadline):
             query = _query(terms[:_MAX_QUERY_TERMS], scope)
             top = self._searcher.search(query, k)
-            deadline.check("lexical search")
+            deadline.check(self.stage)
             stored = self._searcher.storedFields()
             hits = [(int(stored.document(hit.doc).get("id")), hit.score, hit.doc) for hit in top.scoreDocs]
         ids = np.array([chunk_id for chunk_id, _, _ in hits], np.int64)

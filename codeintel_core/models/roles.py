@@ -30,6 +30,12 @@ def embed_endpoint(settings: Settings) -> Endpoint | None:
     return _endpoint("embed", settings.embed_base_url, settings.embed_model, settings.embed_api_key, policy)
 
 
+def sparse_endpoint(settings: Settings) -> Endpoint | None:
+    """The endpoint of sparse vectors, or None when none is configured."""
+    policy = Policy(concurrency=_EMBED_BATCHES)
+    return _endpoint("sparse", settings.sparse_base_url, settings.sparse_model, settings.sparse_api_key, policy)
+
+
 def _endpoint(
     role: str, base_url: str, model: str, key: SecretStr | None, policy: Policy | None = None
 ) -> Endpoint | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from codeintel_core.retrieval.channels import DENSE, LEXICAL, SYMBOLS
+from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, REGEX, SPARSE, SYMBOLS
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.retrieval.profile import QueryKind, QueryProfile
 
@@ -19,6 +19,8 @@ _PER_MARGIN = 0.1
 _PER_DOUBT = 0.5
 _LEAST, _MOST = 0.1, 0.6
 SYMBOLS_WEIGHT = 0.1
+SPARSE_WEIGHT = 0.3  # beside words and vectors, which share 1; not measured with a trained model
+EXACT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ def blend(profile: QueryProfile, channels: Mapping[str, Ranked], fixed_share: fl
     share, reason = lexical_share(profile, channels)
     if fixed_share is not None:
         share, reason = fixed_share, "fixed share"
-    return Blend({LEXICAL: share, DENSE: 1 - share, SYMBOLS: SYMBOLS_WEIGHT}, reason)
+    others = {SYMBOLS: SYMBOLS_WEIGHT, SPARSE: SPARSE_WEIGHT, EXACT: EXACT_WEIGHT, REGEX: 1.0}
+    return Blend({LEXICAL: share, DENSE: 1 - share, **others}, reason)
 
 
 def lexical_share(profile: QueryProfile, channels: Mapping[str, Ranked]) -> tuple[float, str]:

@@ -15,8 +15,8 @@ from codeintel_core.errors import CodeIntelError, DeadlineExceeded
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.telemetry import Status, Step, step
 
-DENSE, LEXICAL, SYMBOLS = "dense", "lexical", "symbols"
-CHANNELS = (DENSE, LEXICAL, SYMBOLS)
+DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX = "dense", "lexical", "symbols", "sparse", "exact", "regex"
+CHANNELS = (DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX)
 _NOTHING: Ranked = (np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -37,6 +37,8 @@ class Skipped:
     """A channel that is not run, and why."""
 
     reason: str
+    degrades: bool = True
+    """Whether something is missing; False when nothing asked for the channel or nobody configured it."""
 
 
 class ChannelPools:

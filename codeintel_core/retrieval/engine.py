@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from codeintel_core.catalog import ChunkRow
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
-from codeintel_core.errors import InvalidRequest, RetrievalUnavailable
+from codeintel_core.embedding.sparse.contract import SparseEncoder
+from codeintel_core.errors import ChannelUnavailable, InvalidRequest, RetrievalUnavailable
 from codeintel_core.generations.generation import Generation
+from codeintel_core.patterns import Pattern
 from codeintel_core.retrieval import fusion, priors
 from codeintel_core.retrieval.blend import blend
 from codeintel_core.retrieval.budget import budget
 from codeintel_core.retrieval.channels import (
-    CHANNELS,
-    DENSE,
+    EXACT,
     LEXICAL,
+    SPARSE,
     SYMBOLS,
     ChannelPools,
     ChannelResult,
     Search,
     Skipped,
 )
+from codeintel_core.retrieval.modes import CHANNELS_OF, Mode, patterns_of
 from codeintel_core.retrieval.profile import QueryProfile, profile
 from codeintel_core.retrieval.searches import SEARCHES, Request, Resources
 from codeintel_core.retrieval.selection import select
@@ -35,19 +37,10 @@ MAX_QUERY_CHARS = 10_000
 MAX_LIMIT = 200
 
 
-class Mode(StrEnum):
-    """Which channels answer."""
+MAX_MATCHES = 20
 
-    HYBRID = "hybrid"
-    LEXICAL = "lexical"
-    SEMANTIC = "semantic"
-
-
-_CHANNELS_OF = {Mode.HYBRID: CHANNELS, Mode.LEXICAL: (LEXICAL,), Mode.SEMANTIC: (DENSE,)}
-
-
-OPTIONAL = frozenset({SYMBOLS})
-"""Channels that only add: nothing is degraded without them."""
+OPTIONAL = frozenset({SYMBOLS, SPARSE, EXACT})
+"""Channels that only add: without a hit of theirs another one must have answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +76,8 @@ class Hit:
     channels: dict[str, ChannelRank]
     explain: dict[str, float] = field(default_factory=dict)
     """Prior -> what it added to `fused`; together they make `score`."""
+    matches: tuple[tuple[int, int], ...] = ()
+    """First and last line of each match of a pattern, in order, at most 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +90,10 @@ class SearchResult:
     candidates: int
     weights: dict[str, float] = field(default_factory=dict)
     """Weight of each channel in the fused score."""
+    idle: dict[str, str] = field(default_factory=dict)
+    """Channels that were not needed or are not configured, with the reason."""
+    notes: list[str] = field(default_factory=list)
+    """What a channel left out although it completed, in words."""
 
     @property
     def degraded(self) -> dict[str, str]:
@@ -109,11 +108,20 @@ class SearchResult:
 class SearchEngine:
     """Runs queries; holds the thread pools and Lucene searchers, which are reused between requests."""
 
-    def __init__(self, settings: Settings, encoder: Callable[[], Encoder], ranking: Ranking | None = None) -> None:
-        """`encoder` is called on first use and may raise `CodeIntelError`: then search is lexical only."""
+    def __init__(
+        self,
+        settings: Settings,
+        encoder: Callable[[], Encoder],
+        ranking: Ranking | None = None,
+        sparse_encoder: Callable[[], SparseEncoder] | None = None,
+    ) -> None:
+        """Encoders are called on first use and may raise `CodeIntelError`: then search does without their channel.
+
+        Without `sparse_encoder` the sparse channel is off: `skipped: not_configured`.
+        """
         self._settings = settings
         self._ranking = ranking or Ranking()
-        self._resources = Resources(encoder)
+        self._resources = Resources(encoder, sparse_encoder)
         self._pools = ChannelPools(settings.channel_workers)
 
     def close(self) -> None:
@@ -127,13 +135,15 @@ class SearchEngine:
         *,
         scope: Scope,
         limit: int,
-        mode: Mode = Mode.HYBRID,
+        mode: Mode = Mode.AUTO,
         deadline: Deadline | None = None,
     ) -> SearchResult:
         """Search pinned generations.
 
         Raises:
             InvalidRequest: empty or too long query, limit out of range.
+            InvalidPattern: mode `regex` or `exact` with a pattern that cannot be run.
+            ChannelUnavailable: mode `sparse` without a sparse model or index.
             RetrievalUnavailable: every channel that was asked failed or timed out.
         """
         query = check_query(query)
@@ -146,8 +156,10 @@ class SearchEngine:
         with step("query.budget", limit=limit) as current:
             plan = budget(asked, candidates=self._settings.candidates, repositories=len(generations), limit=limit)
             current.set(depth=plan.depth, hydrated=plan.hydrated, reason=plan.reason)
-        request = Request(query, asked, generations, scope, plan.depth, deadline)
-        results = self._gather(request, mode)
+        names = CHANNELS_OF[mode]
+        patterns, is_mixed = patterns_of(mode, query, asked), len(names) > 1
+        request = Request(query, asked, generations, scope, plan.depth, deadline, patterns, is_mixed)
+        results, idle = self._gather(request, [name for name in names if name not in self._ranking.without_channels])
         completed = {name: r.ranked for name, r in results.items() if r.status is Status.COMPLETED}
         with step("fuse.scores", fusion=self._ranking.fusion) as current:
             blended = blend(asked, completed, self._ranking.lexical_share)
@@ -171,26 +183,31 @@ class SearchEngine:
             Hit(
                 chunks[i], owners[i].manifest.gen_id, rank, scored.scores[i], fused[i], ranks[i],
                 {name: round(effect, 6) for name, effect in scored.effects[i].items()},
+                _matches(chunks[i], patterns),
             )
             for rank, i in enumerate(ids, 1)
         ]  # fmt: skip
-        return SearchResult(hits, asked, results, len(fused), blended.weights)
+        return SearchResult(hits, asked, results, len(fused), blended.weights, idle, request.notes)
 
-    def _gather(self, request: Request, mode: Mode) -> dict[str, ChannelResult]:
-        names = [name for name in _CHANNELS_OF[mode] if name not in self._ranking.without_channels]
+    def _gather(self, request: Request, names: Sequence[str]) -> tuple[dict[str, ChannelResult], dict[str, str]]:
+        """What each channel that was needed did, and why the others were not."""
+        idle: dict[str, str] = {}
         with step("retrieve.gather", channels=len(names), repositories=len(request.generations)):
             searches: dict[str, Search | Skipped] = {}
             for name in names:
                 search = SEARCHES[name](request, self._resources)
-                if name in OPTIONAL and isinstance(search, Skipped):
+                if isinstance(search, Skipped) and (not request.is_mixed and name in OPTIONAL):
+                    raise ChannelUnavailable(f"the {name} channel is off: {search.reason}; see docs/retrieval.md")
+                if isinstance(search, Skipped) and not search.degrades:
                     step(f"retrieve.{name}").end(Status.SKIPPED, search.reason)
+                    idle[name] = search.reason
                 else:
                     searches[name] = search
             results = self._pools.run(searches, request.deadline)
-            if not any(_answers(name, result) for name, result in results.items()):
+            if not any(_answers(name, result, request.is_mixed) for name, result in results.items()):
                 why = "; ".join(f"{name} {r.status}: {r.reason}" for name, r in results.items() if r.reason)
                 raise RetrievalUnavailable(f"no retrieval channel answered ({why})")
-        return results
+        return results, idle
 
 
 def check_query(query: str) -> str:
@@ -203,9 +220,20 @@ def check_query(query: str) -> str:
     return query.encode("utf-8", "replace").decode()  # lone surrogates
 
 
-def _answers(name: str, result: ChannelResult) -> bool:
-    """Whether the channel's result can be called an answer: an optional one must have found something."""
-    return result.status is Status.COMPLETED and (name not in OPTIONAL or len(result.ranked[0]) > 0)
+def _answers(name: str, result: ChannelResult, is_mixed: bool) -> bool:
+    """Whether the channel's result can be called an answer: an optional one of several must have found something."""
+    is_enough = not is_mixed or name not in OPTIONAL or len(result.ranked[0]) > 0
+    return result.status is Status.COMPLETED and is_enough
+
+
+def _matches(chunk: ChunkRow, patterns: Sequence[Pattern]) -> tuple[tuple[int, int], ...]:
+    """Lines of the file that the patterns match in the chunk."""
+    spans = {span for pattern in patterns for span in pattern.spans(chunk.text, MAX_MATCHES)}
+    lines = {
+        (chunk.start_line + chunk.text.count("\n", 0, start), chunk.start_line + chunk.text.count("\n", 0, end - 1))
+        for start, end in spans
+    }
+    return tuple(sorted(lines)[:MAX_MATCHES])
 
 
 def _hydrate(fused: Mapping[int, float], owners: Mapping[int, Generation], scope: Scope) -> dict[int, ChunkRow]:

@@ -1,6 +1,6 @@
 """What each channel does: one function per channel from a request to ranked chunk ids, and the table of them.
 
-A new channel is a function here and a line in `SEARCHES`; its weight is in `blend.py`.
+A new channel is a function here and a line in `SEARCHES`; its modes are in `modes.py`, its weight in `blend.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from cachetools import LRUCache
 from codeintel_core.analysis import weighted_terms
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
+from codeintel_core.embedding.sparse.contract import SparseEncoder
+from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.generations.generation import Generation
+from codeintel_core.generations.manifest import NOT_CONFIGURED
+from codeintel_core.indexes import sparse as sparse_index
 from codeintel_core.indexes.dense import merge
 from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
-from codeintel_core.retrieval.channels import DENSE, LEXICAL, SYMBOLS, Search, Skipped
+from codeintel_core.indexes.sparse import SparseSearcher
+from codeintel_core.patterns import Pattern
+from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, REGEX, SPARSE, SYMBOLS, Search, Skipped
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.retrieval.profile import QueryProfile
 from codeintel_core.scope import Scope
@@ -26,6 +32,9 @@ from codeintel_core.telemetry import step
 
 _MAX_SYMBOL_REPOSITORIES = 16  # a catalog look-up costs a millisecond each
 _MAX_DEFINITIONS = 50
+_MAX_MATCHING = 1_000  # chunks of one repository that match a pattern
+_OFTEN = 10  # more matches in a chunk count no more
+_SCAN_SHARE, _LANE_SHARE = 0.8, 0.4  # of the time left, for a scan that was asked for and for one that only adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +47,35 @@ class Request:
     scope: Scope
     depth: int
     deadline: Deadline
+    patterns: Sequence[Pattern] = ()
+    """What the exact and regex channels look for (see `modes.patterns_of`)."""
+    is_mixed: bool = True
+    """Whether several channels answer, so that one that costs much may be left out."""
+    notes: list[str] = field(default_factory=list)
+    """What a channel left out although it completed, in words."""
     owners: dict[int, Generation] = field(default_factory=dict)
     """Which generation holds a chunk; every channel fills in what it finds, so that hydration asks only these."""
 
 
 class Resources:
-    """What searches share between requests: the encoder and the Lucene searchers."""
+    """What searches share between requests: the encoders and the Lucene searchers."""
 
-    def __init__(self, encoder: Callable[[], Encoder]) -> None:
-        """`encoder` is called on first use and may raise `CodeIntelError`."""
+    def __init__(
+        self, encoder: Callable[[], Encoder], sparse_encoder: Callable[[], SparseEncoder] | None = None
+    ) -> None:
+        """Encoders are called on first use and may raise `CodeIntelError`; without a sparse one that channel is off."""
         self.encoder = encoder
+        self.sparse_encoder = sparse_encoder
         self._searchers: LRUCache[tuple[LexicalIndex, ...], LexicalSearcher] = LRUCache(64)
         self._lock = threading.Lock()
 
-    def searcher(self, indexes: tuple[LexicalIndex, ...]) -> LexicalSearcher:
+    def searcher(
+        self, indexes: tuple[LexicalIndex, ...], kind: type[LexicalSearcher] = LexicalSearcher
+    ) -> LexicalSearcher:
         """The searcher over these indexes: by the opened ones, since one that was reopened has another reader."""
         with self._lock:
             if indexes not in self._searchers:
-                self._searchers[indexes] = LexicalSearcher(indexes)
+                self._searchers[indexes] = kind(indexes)
             return self._searchers[indexes]
 
 
@@ -103,9 +123,9 @@ def symbols(request: Request, resources: Resources) -> Search | Skipped:  # noqa
     """Definitions of the asked names, from the symbols table: exact, whatever the other channels think of them."""
     names = request.profile.names
     if not names:
-        return Skipped("no identifier asked")
+        return Skipped("no identifier asked", degrades=False)
     if len(request.generations) > _MAX_SYMBOL_REPOSITORIES:
-        return Skipped(f"more than {_MAX_SYMBOL_REPOSITORIES} repositories")
+        return Skipped(f"more than {_MAX_SYMBOL_REPOSITORIES} repositories", degrades=False)
 
     def search() -> Ranked:
         best: dict[int, float] = {}
@@ -120,9 +140,80 @@ def symbols(request: Request, resources: Resources) -> Search | Skipped:  # noqa
     return search
 
 
+def sparse(request: Request, resources: Resources) -> Search | Skipped:
+    """Dot product of the query's learned sparse vector with every chunk's."""
+    load = resources.sparse_encoder
+    if load is None:
+        return Skipped(NOT_CONFIGURED, degrades=False)
+    usable = [generation for generation in request.generations if generation.sparse is not None]
+    missing = {g.manifest.repo: g.sparse_error for g in request.generations if g.sparse is None}
+    if not usable:
+        return Skipped("; ".join(f"'{repo}' has no sparse index: {why}" for repo, why in sorted(missing.items())[:3]))
+
+    def search() -> Ranked:
+        with step("encode.sparse") as current:
+            encoder = load()
+            terms = sparse_index.query_terms(encoder.encode_query(request.query))
+            current.set(terms=len(terms))
+        for generation in usable:
+            if (theirs := generation.manifest.sparse.contract) is not None:
+                encoder.contract.require_same(theirs, f"generation {generation.manifest.gen_id}")
+        request.notes.extend(f"'{repo}' has no sparse index: {why}" for repo, why in sorted(missing.items()))
+        searcher = resources.searcher(tuple(g.sparse for g in usable if g.sparse is not None), SparseSearcher)
+        ids, scores, owners = searcher.search_owned(terms, request.depth, request.scope, request.deadline)
+        request.owners.update(
+            {chunk_id: usable[at] for chunk_id, at in zip(ids.tolist(), owners.tolist(), strict=True)}
+        )
+        return ids, scores
+
+    return search
+
+
+def exact(request: Request, resources: Resources) -> Search | Skipped:  # noqa: ARG001 (one shape for all)
+    """Chunks that hold a text as it is written."""
+    if not request.patterns:
+        return Skipped("nothing quoted", degrades=False)
+    if len(request.patterns) * len(request.generations) > _MAX_SYMBOL_REPOSITORIES and request.is_mixed:
+        return Skipped(f"more than {_MAX_SYMBOL_REPOSITORIES} repositories", degrades=False)
+    return lambda: _matching(request)
+
+
+def regex(request: Request, resources: Resources) -> Search | Skipped:  # noqa: ARG001 (one shape for all)
+    """Chunks that a regular expression matches (RE2)."""
+    return lambda: _matching(request)
+
+
+def _matching(request: Request) -> Ranked:
+    """Every match counts, one in a name or signature most, then those in source files."""
+    until = request.deadline.within(request.deadline.remaining_s * (_LANE_SHARE if request.is_mixed else _SCAN_SHARE))
+    scores: dict[int, float] = {}
+    for searched, generation in enumerate(request.generations):
+        try:
+            for pattern in request.patterns:
+                rows = generation.catalog.matching(pattern, request.scope, _MAX_MATCHING, until)
+                if len(rows) == _MAX_MATCHING:
+                    request.notes.append(
+                        f"more than {_MAX_MATCHING} chunks of '{generation.manifest.repo}' match; the rest is left out"
+                    )
+                for chunk_id, count, is_named, file_class in rows:
+                    score = 1 + is_named + 0.5 * (file_class == "source") + 0.5 * min(count, _OFTEN) / _OFTEN
+                    scores[chunk_id] = scores.get(chunk_id, 0.0) + score
+                    request.owners[chunk_id] = generation
+        except DeadlineExceeded:
+            if not scores:
+                raise
+            left = len(request.generations) - searched
+            request.notes.append(f"the scan ran out of time: {left} repositories were not searched to their end")
+            break
+    return merge(np.array(list(scores), np.int64), np.array(list(scores.values()), np.float32), _MAX_MATCHING)
+
+
 SEARCHES: dict[str, Callable[[Request, Resources], Search | Skipped]] = {
     DENSE: dense,
     LEXICAL: lexical,
     SYMBOLS: symbols,
+    SPARSE: sparse,
+    EXACT: exact,
+    REGEX: regex,
 }
 """Every channel's search by name."""

@@ -25,8 +25,9 @@ from codeintel_core.analysis import ANALYSIS_VERSION
 from codeintel_core.chunking import CHUNKER_VERSION
 from codeintel_core.embedding.contract import EmbeddingContract
 from codeintel_core.embedding.select import contract_for
+from codeintel_core.embedding.sparse.select import sparse_contract_for
 from codeintel_core.embedding.text import TEXT_VERSION
-from codeintel_core.errors import BuildFailed, GenerationCorrupt, SourceUnavailable
+from codeintel_core.errors import BuildFailed, CodeIntelError, GenerationCorrupt, SourceUnavailable
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest, Versions
 from codeintel_core.generations.publish import current_id
@@ -178,7 +179,7 @@ def start(
         up_to_date=reusable is not None
         and reusable.commit == commit
         and not force
-        and (is_compact(reusable) if compact else not reusable.counts.is_dense_pending),
+        and (is_compact(reusable) if compact else _is_complete(reusable, settings)),
         created_at=datetime.now(UTC).isoformat(),
         # What was published lexical first is completed by the next build, whoever asks for it.
         embed=Embed.ALL if embed is Embed.AUTO and reusable is not None and reusable.commit == commit else embed,
@@ -210,13 +211,17 @@ def up_to_date(home: Home, settings: Settings, repo: str) -> Manifest | None:
     except (SourceUnavailable, GenerationCorrupt):
         return None
     manifest = _reusable(repository, parent, contract_for(settings))
-    return None if manifest is None or manifest.counts.is_dense_pending else manifest
+    return manifest if manifest is not None and _is_complete(manifest, settings) else None
 
 
 def is_compact(manifest: Manifest) -> bool:
     """Whether compaction would change nothing: one primary, and one Lucene index written at once."""
     counts = manifest.counts
-    return counts.compaction_ratio == 0 and manifest.reuse.get("lucene_added") == counts.lucene
+    return (
+        counts.compaction_ratio == 0
+        and manifest.reuse.get("lucene_added") == counts.lucene
+        and manifest.reuse.get("sparse_added", 0) == manifest.sparse.documents
+    )
 
 
 def resume(home: Home, settings: Settings, repo: str, run_id: str, is_finished: Callable[[str], bool]) -> Build:
@@ -239,6 +244,17 @@ def finish(build: Build, run_id: str) -> None:
     """Remove what is left of the staging area and give the lease back."""
     shutil.rmtree(build.repository.staging, ignore_errors=True)
     lease.release(build.repository, run_id)
+
+
+def _is_complete(manifest: Manifest, settings: Settings) -> bool:
+    """Whether another build of the same commit would add nothing: all vectors, and the sparse index that is wanted."""
+    if manifest.is_pending:
+        return False
+    try:
+        wanted = sparse_contract_for(settings)
+    except CodeIntelError:
+        return True  # the sparse model does not answer: there is nothing to add now
+    return wanted is None or manifest.sparse.is_of(wanted)
 
 
 def _plan_file(repository: RepositoryHome) -> Path:

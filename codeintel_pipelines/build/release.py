@@ -14,7 +14,7 @@ from codeintel_core.embedding.select import encoder_for
 from codeintel_core.errors import BuildFailed
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.generation import Generation
-from codeintel_core.generations.manifest import Counts, Manifest
+from codeintel_core.generations.manifest import Counts, Manifest, SparseFacts
 from codeintel_core.generations.publish import publish
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope
@@ -67,7 +67,7 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
     parent = build.parent_manifest
     files = build.read("files.parquet", ["skip_reason"])["skip_reason"].to_pylist()
     rows = {name: pq.read_metadata(build.folder / f"{name}.parquet").num_rows for name in ("chunks", "symbols")}
-    sizes, lucene = build.facts("faiss_secondary"), build.facts("lucene_index")
+    sizes, lucene, sparse = (build.facts(stage) for stage in ("faiss_secondary", "lucene_index", "splade_index"))
     return Manifest(
         format_version=manifests.FORMAT_VERSION,
         gen_id=identity.new_gen_id(created_at, commit.sha),
@@ -92,8 +92,13 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
             lucene=lucene["documents"],
         ),
         coverage=dict(sorted(Counter(reason or "indexed" for reason in files).items())),
-        reuse={"files": len(build.changes.unchanged), "lucene_added": lucene["added"]},
+        reuse={
+            "files": len(build.changes.unchanged),
+            "lucene_added": lucene["added"],
+            "sparse_added": sparse["added"],
+        },
         files=manifests.digests(build.folder, build.parent_folder, parent.files if parent else None),
+        sparse=SparseFacts.model_validate(sparse["sparse"]),
     )
 
 

@@ -14,11 +14,15 @@ from codeintel_core.analysis import query_terms
 from codeintel_core.catalog import Catalog
 from codeintel_core.deadline import Deadline
 from codeintel_core.generations.generation import Generation
+from codeintel_core.generations.manifest import SparseFacts
 from codeintel_core.indexes.dense import PRIMARY, SECONDARY, Shard
 from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
+from codeintel_core.indexes.sparse import SparseSearcher
+from codeintel_core.indexes.sparse import query_terms as sparse_terms
 from codeintel_core.scope import Scope
 from codeintel_pipelines.build.index import read_vectors
 from codeintel_pipelines.build.plan import Build, Embed
+from codeintel_pipelines.build.sparse import FOLDER, IMPACTS, LUCENE, read_impacts
 
 _SAMPLE = 25
 _NORM_TOLERANCE = 1e-3
@@ -120,6 +124,30 @@ def lucene_finds_identifiers(build: Build) -> Verdict:
         index.close()
 
 
+def sparse_finds_itself(build: Build) -> Verdict:
+    """As many documents as chunks, and a sample of chunks is found by its own impacts; no index is no failure."""
+    facts = SparseFacts.model_validate(build.facts("splade_index")["sparse"])
+    if not facts.is_there:
+        return Verdict(True, {"skipped": facts.reason})
+    folder = build.folder / FOLDER
+    table = pq.read_table(folder / IMPACTS)
+    index = LexicalIndex(folder / LUCENE)
+    try:
+        searcher = SparseSearcher([index])
+        some = table.filter(pc.greater(pc.list_value_length(table["terms"]), 0)).sort_by("chunk_id").slice(0, _SAMPLE)
+        found = 0
+        for chunk_id, impacts in zip(some["chunk_id"].to_pylist(), read_impacts(some), strict=True):
+            ids, _ = searcher.search(sparse_terms(impacts), 100, Scope(), Deadline.after(10))
+            found += chunk_id in ids
+        chunks = build.read("chunks.parquet", ["chunk_id"])["chunk_id"]
+        same = sorted(chunks.to_pylist()) == sorted(table["chunk_id"].to_pylist())
+        enough = not some.num_rows or found / some.num_rows >= _SELF_RETRIEVAL
+        counts = {"documents": index.count, "chunks": len(chunks), "sample": some.num_rows, "found": found}
+        return Verdict(same and index.count == len(chunks) and enough, counts)
+    finally:
+        index.close()
+
+
 def catalog_adds_up(build: Build) -> Verdict:
     """The catalog hydrates a sample of chunks to the same text as chunks.parquet."""
     catalog = Catalog(build.folder / "catalog.duckdb")
@@ -145,5 +173,6 @@ CHECKS: dict[str, tuple[Callable[[Build], Verdict], ...]] = {
     "embeddings": (vectors_follow_contract,),
     "faiss_secondary": (dense_adds_up,),
     "lucene_index": (lucene_finds_identifiers,),
+    "splade_index": (sparse_finds_itself,),
     "catalog": (catalog_adds_up,),
 }

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from codeintel_core.embedding.contract import Encoder, Matrix
 from codeintel_core.retrieval.channels import DENSE, LEXICAL
-from codeintel_core.retrieval.engine import MAX_LIMIT, Mode, Ranking, SearchEngine
+from codeintel_core.retrieval.engine import MAX_LIMIT, Ranking, SearchEngine
+from codeintel_core.retrieval.modes import Mode
 from codeintel_core.retrieval.priors import PRIORS
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.generations.generation import Generation
-from codeintel_core.retrieval.engine import Mode, SearchResult
+from codeintel_core.retrieval.engine import SearchResult
+from codeintel_core.retrieval.modes import Mode
 from codeintel_core.telemetry import Run, metrics, step
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
@@ -108,7 +109,7 @@ class _Pipeline:
             "answer",
             self._request.question,
             self._request.scope.model_dump_json(),
-            Mode.HYBRID.value,
+            Mode.AUTO.value,
             self._services.settings.retrieval_budget_ms,
             self._budget.total_ms,
         )
@@ -177,13 +178,15 @@ class _Pipeline:
         return verified
 
     def _state(self, found: SearchResult, generations: Sequence[Generation]) -> tuple[list[IndexEntry], Coverage]:
-        return self._services.freshness.entries(generations), freshness.coverage(generations, found.degraded)
+        return self._services.freshness.entries(generations), freshness.coverage(
+            generations, found.degraded, found.idle
+        )
 
     def _limits(
         self, found: SearchResult, verified: Verified, written: Written, state: tuple[list[IndexEntry], Coverage]
     ) -> LimitsEvent:
         index, searched = state
-        limits = [f"{name} channel {reason}" for name, reason in searched.degraded.items()]
+        limits = [f"{name} channel {reason}" for name, reason in searched.degraded.items()] + found.notes
         if verified.dropped:
             limits.append(f"{verified.dropped} citations were dropped: their text differs from the pinned source")
         trust = confidence.assess(

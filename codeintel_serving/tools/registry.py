@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from codeintel_serving.tools.tool import Tool
 
 SUMMARIES = {
-    "search": "Find spans of code by name, path, error text or meaning.",
+    "search": "Find spans of code by name, path, error text, meaning or pattern.",
     "answer": "Answer a question about the indexed code with verified citations.",
     "grep": "Find the lines that match a pattern (RE2) or a text in the indexed files.",
     "symbols": "Find where a name is defined, or where it is used.",

@@ -7,6 +7,7 @@ from functools import partial
 import anyio.to_thread
 
 from codeintel_serving.display import inline
+from codeintel_serving.explanation import explanation_lines
 from codeintel_serving.models import SearchRequest, SearchResponse
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
@@ -19,7 +20,10 @@ async def _run(services: Services, request: SearchRequest, caller: Caller, _watc
 
 
 def _text(found: SearchResponse) -> str:
-    lines = [f"{hit.id} {inline(hit.symbol)} ({hit.kind}, {hit.score:.3f})" for hit in found.results]
+    lines = []
+    for hit in found.results:
+        lines.append(f"{hit.id} {inline(hit.symbol)} ({hit.kind}, {hit.score:.3f})")
+        lines += [f"  {line}" for line in explanation_lines(hit)]
     return "\n".join(lines or ["no results"])
 
 

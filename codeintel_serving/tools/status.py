@@ -88,6 +88,7 @@ def _unserved(services: Services, name: str, error: CodeIntelError) -> Repositor
         group=group,
         held=held,
         generations=_kept(services, name),
+        sparse="",
         dense_device="",
         problem=without_server_paths(str(error)),
     )
@@ -106,6 +107,7 @@ def _state(services: Services, generation: Generation) -> RepositoryStatus:
         group=group,
         held=held,
         generations=_kept(services, generation.repo),
+        sparse=freshness.sparse_state(generation, is_configured=services.settings.has_sparse),
         dense_device=generation.dense.primary.device.text,
         problem=services.freshness.problem(generation),
     )

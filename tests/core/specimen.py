@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 from codeintel_core import catalog, identity, schemas
 from codeintel_core.analysis import ANALYSIS_VERSION, document_terms, terms
 from codeintel_core.embedding.contract import EmbeddingContract, Matrix
+from codeintel_core.embedding.sparse.contract import SparseEncoder
 from codeintel_core.generations import manifest as manifests
-from codeintel_core.generations.manifest import Counts, Manifest, Versions
+from codeintel_core.generations.manifest import Counts, Manifest, SparseFacts, Versions
 from codeintel_core.generations.publish import current_id, publish
 from codeintel_core.home import Home, RepositoryHome
-from codeintel_core.indexes import dense_build, lexical
+from codeintel_core.indexes import dense_build, lexical, sparse
 from codeintel_core.repository import mirror
 from tests.conftest import Repo
 
@@ -137,7 +138,20 @@ def documents(repo: str, files: Files) -> list[lexical.LexicalDocument]:
     ]
 
 
-def stage(home: RepositoryHome, files: Files, *, commit: str, contract: EmbeddingContract = CONTRACT) -> Manifest:
+def _stage_sparse(folder: Path, chunks: pa.Table, encoder: SparseEncoder) -> SparseFacts:
+    rows = chunks.select(["chunk_id", "path", "language", "file_class"]).to_pylist()
+    impacts = encoder.encode_documents(chunks["text"].to_pylist())
+    add = [
+        sparse.SparseDocument(row["chunk_id"], one, row["path"], row["language"], row["file_class"])
+        for row, one in zip(rows, impacts, strict=True)
+    ]
+    return SparseFacts(contract=encoder.contract, documents=sparse.write(folder / "sparse" / "lucene", add=add))
+
+
+def stage(
+    home: RepositoryHome, files: Files, *, commit: str, contract: EmbeddingContract = CONTRACT,
+    sparse_encoder: SparseEncoder | None = None,
+) -> Manifest:  # fmt: skip
     """Write all files of a generation but the manifest to `home.staging`; returns its manifest."""
     created_at = datetime.now(UTC)
     gen_id = identity.new_gen_id(created_at, commit)
@@ -152,6 +166,7 @@ def stage(home: RepositoryHome, files: Files, *, commit: str, contract: Embeddin
     nothing = np.empty(0, np.int64)
     dense_build.write_secondary(np.empty((0, DIMENSION), np.float32), nothing, nothing, folder / "dense")
     count = lexical.write(folder / "lucene", add=documents(home.name, files))
+    facts = _stage_sparse(folder, chunks, sparse_encoder) if sparse_encoder else SparseFacts(reason="not_configured")
     return Manifest(
         format_version=manifests.FORMAT_VERSION, gen_id=gen_id, parent=current_id(home), repo=home.name, branch="main",
         commit=commit, committed_at=created_at, created_at=created_at, dagster_run_id="run", asset_keys=(),
@@ -160,16 +175,17 @@ def stage(home: RepositoryHome, files: Files, *, commit: str, contract: Embeddin
         counts=Counts(
             files=len(files), chunks=len(ids), symbols=0, primary=len(ids), secondary=0, tombstones=0, lucene=count
         ),
-        coverage={"indexed": len(files)}, reuse={}, files=manifests.digests(folder),
+        coverage={"indexed": len(files)}, reuse={}, files=manifests.digests(folder), sparse=facts,
     )  # fmt: skip
 
 
 def publish_files(
-    home: Home, repo: Repo, files: Files = FILES, *, name: str = "demo", contract: EmbeddingContract = CONTRACT
-) -> Path:
+    home: Home, repo: Repo, files: Files = FILES, *, name: str = "demo", contract: EmbeddingContract = CONTRACT,
+    sparse_encoder: SparseEncoder | None = None,
+) -> Path:  # fmt: skip
     """Commit the files to the source, mirror it and publish a generation of them; returns its folder."""
     commit = repo.commit(sources(files))
     mirror.add(home, str(repo.path), name=name)
     at = home.repository(name)
-    manifest = stage(at, files, commit=commit, contract=contract)
+    manifest = stage(at, files, commit=commit, contract=contract, sparse_encoder=sparse_encoder)
     return publish(at, at.staging / manifest.gen_id, manifest)

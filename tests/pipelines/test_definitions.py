@@ -24,9 +24,11 @@ LINEAGE = {
     "faiss_primary": {"embeddings"},
     "faiss_secondary": {"faiss_primary"},
     "lucene_index": {"chunks"},
+    "splade_index": {"chunks"},
     "catalog": {"chunks", "symbols"},
     "generation": {
-        "chunks", "symbols", "embeddings", "faiss_primary", "faiss_secondary", "lucene_index", "catalog",
+        "chunks", "symbols", "embeddings", "faiss_primary", "faiss_secondary", "lucene_index",
+        "splade_index", "catalog",
     },
     "golden_queries": {"generation"},
     "retrieval_evaluation": {"golden_queries"},
@@ -38,12 +40,13 @@ BLOCKING = {
     "embeddings": {"vectors_follow_contract"},
     "faiss_secondary": {"dense_adds_up"},
     "lucene_index": {"lucene_finds_identifiers"},
+    "splade_index": {"sparse_finds_itself"},
     "catalog": {"catalog_adds_up"},
     "generation": {"smoke_queries", "citations_match_source"},
     "answer_traces": {"unique_trace_ids"},
 }
 ADVISORY = {dg.AssetCheckKey(dg.AssetKey("retrieval_evaluation"), "no_worse_than_served"), FRESHNESS}
-BUILT = {"chunks", "embeddings", "faiss_secondary", "lucene_index", "catalog", "generation"}
+BUILT = {"chunks", "embeddings", "faiss_secondary", "lucene_index", "splade_index", "catalog", "generation"}
 JOBS = (
     "build_repository", "compact_repository", "compact_traces", "refresh_analytics", "evaluate_retrieval",
     "check_freshness", "collect_garbage",

@@ -17,7 +17,14 @@ from running import until
 from typer.testing import CliRunner, Result
 from workshop import Workshop
 
-from codeintel_core.errors import CodeIntelError, InvalidRequest, NotIndexed, UnknownRepository
+from codeintel_core.errors import (
+    ChannelUnavailable,
+    CodeIntelError,
+    InvalidPattern,
+    InvalidRequest,
+    NotIndexed,
+    UnknownRepository,
+)
 from codeintel_core.settings import get_settings
 from codeintel_serving.access import listen
 from codeintel_serving.cli import app
@@ -100,6 +107,22 @@ class TestWithAnIndex:
         assert json.loads(result.stdout)["results"][0]["symbol"] == "publish_generation"
         assert "retrieve.lexical" in result.stderr
 
+    def test_search_explains_its_scores(self) -> None:
+        lines = invoke("search", "--explain", "--limit", "1", "publish_generation").stdout.splitlines()
+        assert lines[0].startswith("store/publish.py:6-10  publish_generation  ")
+        table = [line.split() for line in lines[1:]]
+        assert {row[0] for row in table} >= {"lexical", "dense", "fused", "defines"}
+        sums = [float(row[-1]) for row in table if row[0] not in ("lexical", "dense", "symbols")]
+        assert sums[-1] == pytest.approx(sum(sums[:-1]), abs=1e-3)  # = score
+        assert table[-1][:2] == ["=", "score"]
+
+    def test_search_by_pattern(self) -> None:
+        (line,) = invoke("search", "--mode", "regex", r"os\.(fsync|rename)").stdout.splitlines()
+        assert line.startswith("store/publish.py:6-10  publish_generation  ")
+        assert line.endswith("  lines 8,9")
+        assert isinstance(failure("search", "--mode", "regex", "(" * 3), InvalidPattern)
+        assert isinstance(failure("search", "--mode", "sparse", "x"), ChannelUnavailable)
+
     def test_answer_prints_verified_citations(self) -> None:
         lines = invoke("answer", "--repo", "shop", "how is a generation published?").stdout.splitlines()
         assert any(line.startswith("[1] store/publish.py:6-10 publish_generation (verified, ") for line in lines)
@@ -107,7 +130,7 @@ class TestWithAnIndex:
     def test_status(self, workshop: Workshop) -> None:
         text = invoke("status").stdout
         assert text.startswith("shop\n")
-        for label in ("generation", "commit", "built", "commits behind", "chunks", "secondary ratio"):
+        for label in ("generation", "commit", "built", "commits behind", "chunks", "sparse", "secondary ratio"):
             assert label in text
         assert "binary 1" in text
         found: dict[str, Any] = json.loads(invoke("status", "--json").stdout)

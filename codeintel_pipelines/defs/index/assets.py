@@ -8,7 +8,7 @@ import dagster as dg
 from codeintel_core import schemas
 from codeintel_core.analysis import ANALYSIS_VERSION
 from codeintel_core.embedding.text import TEXT_VERSION
-from codeintel_pipelines.build import index
+from codeintel_pipelines.build import index, sparse
 from codeintel_pipelines.build.plan import Build
 from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.resources import HomeResource
@@ -103,6 +103,26 @@ def lucene_index(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Ma
         return {**counts, "dagster/row_count": counts["documents"], "size_bytes": size}
 
     return materialize(context, home, "build.lexical", stage)
+
+
+@dg.asset(
+    partitions_def=repositories,
+    group_name="index",
+    owners=_OWNERS,
+    deps=["chunks"],
+    kinds={"onnx", "lucene"},
+    code_version=str(TEXT_VERSION),
+    description="Learned sparse vectors (SPLADE) and the impact index over them; empty without a sparse model.",
+)
+def splade_index(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+    """Write sparse/, or say why there is none: `not_configured`, `pending` or what failed."""
+
+    def stage(build: Build) -> dict[str, Any]:
+        facts = sparse.build_sparse(build)
+        build.keep_facts("splade_index", facts)
+        return sparse.as_metadata(facts)
+
+    return materialize(context, home, "build.sparse", stage)
 
 
 @dg.asset(

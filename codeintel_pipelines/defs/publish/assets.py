@@ -12,7 +12,9 @@ from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.resources import HomeResource
 from codeintel_pipelines.stages import bar_plot, recorded, skip_run, staged_build
 
-_PARTS = ("chunks", "symbols", "embeddings", "faiss_primary", "faiss_secondary", "lucene_index", "catalog")
+_PARTS = (
+    "chunks", "symbols", "embeddings", "faiss_primary", "faiss_secondary", "lucene_index", "splade_index", "catalog",
+)  # fmt: skip
 _CHECKS = ("smoke_queries", "citations_match_source")
 
 

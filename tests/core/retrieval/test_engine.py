@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from codeintel_core.catalog import Catalog, ChunkRow
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
-from codeintel_core.errors import InvalidRequest, ModelUnavailable, RetrievalUnavailable
+from codeintel_core.errors import InvalidPattern, InvalidRequest, ModelUnavailable, RetrievalUnavailable
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.publish import point_at
 from codeintel_core.generations.reader import RepositoryReader
 from codeintel_core.home import Home
-from codeintel_core.retrieval.engine import MAX_LIMIT, MAX_QUERY_CHARS, Mode, SearchEngine, SearchResult
+from codeintel_core.patterns import MAX_PATTERN_CHARS
+from codeintel_core.retrieval.engine import MAX_LIMIT, MAX_QUERY_CHARS, SearchEngine, SearchResult
+from codeintel_core.retrieval.modes import Mode
 from codeintel_core.retrieval.priors import PRIORS
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
@@ -58,7 +60,7 @@ def _engine(encoder: Callable[[], Encoder], **changes: object) -> Iterator[Searc
 
 def _search(
     engine: SearchEngine, query: str, *generations: Generation, scope: Scope = _EVERYTHING, limit: int = 10,
-    mode: Mode = Mode.HYBRID,
+    mode: Mode = Mode.AUTO,
 ) -> SearchResult:  # fmt: skip
     return engine.search(query, generations, scope=scope, limit=limit, mode=mode)
 
@@ -70,13 +72,17 @@ def _names(result: SearchResult) -> list[str]:
 # what is found
 
 
-@pytest.mark.parametrize("mode", Mode)
+MIXED = (Mode.AUTO, Mode.HYBRID)
+RANKING = (*MIXED, Mode.LEXICAL, Mode.SEMANTIC)  # the modes that need no pattern and no sparse model
+
+
+@pytest.mark.parametrize("mode", RANKING)
 @pytest.mark.parametrize("query", ["torn_lines", "rotate_ledger", "drainQueue", "how to drain the queue"])
 def test_a_name_is_found_in_every_mode(engine: SearchEngine, generation: Generation, mode: Mode, query: str) -> None:
     result = _search(engine, query, generation, mode=mode)
     assert _names(result)[0] == {"how to drain the queue": "drainQueue"}.get(query, query)
     assert result.degraded == {}
-    asked = {Mode.HYBRID: {"dense", "lexical"}, Mode.LEXICAL: {"lexical"}, Mode.SEMANTIC: {"dense"}}[mode]
+    asked = {Mode.LEXICAL: {"lexical"}, Mode.SEMANTIC: {"dense"}}.get(mode, {"dense", "lexical"})
     assert set(result.channels) - {"symbols"} == asked
     assert set(result.hits[0].channels) == asked  # the specimen has no symbols
     assert all(seen.rank >= 1 for hit in result.hits for seen in hit.channels.values())
@@ -94,12 +100,14 @@ def test_every_step_is_recorded(engine: SearchEngine, generation: Generation) ->
         _search(engine, "torn_lines", generation)
     assert {step.kind for step in current.steps} == {
         "query.profile", "query.budget", "embed.query", "retrieve.dense", "retrieve.lexical", "retrieve.symbols",
-        "retrieve.gather", "fuse.scores", "hydrate.catalog", "rank.priors", "rank.select",
+        "retrieve.sparse", "retrieve.exact", "retrieve.gather", "fuse.scores", "hydrate.catalog", "rank.priors",
+        "rank.select",
     }  # fmt: skip
-    assert {step.status for step in current.steps} == {Status.COMPLETED}
+    skipped = {step.kind: step.reason for step in current.steps if step.status is not Status.COMPLETED}
+    assert skipped == {"retrieve.sparse": "not_configured", "retrieve.exact": "nothing quoted"}
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", RANKING)
 @pytest.mark.parametrize(
     ("scope", "allowed"),
     [
@@ -171,7 +179,7 @@ def test_two_repositories_are_merged(engine: SearchEngine, home: Home, source: R
     other = {"lib/z.py": {"zebra_crossing": "def zebra_crossing():\n    return torn_lines('x')\n"}}
     specimen.publish_files(home, source, other, name="other")
     both = (generation, RepositoryReader(home.repository("other")).acquire())
-    for mode in Mode:
+    for mode in RANKING:
         assert {hit.chunk.repo for hit in _search(engine, "torn_lines zebra_crossing", *both, mode=mode).hits} == {
             "demo", "other",
         }  # fmt: skip
@@ -274,12 +282,16 @@ def test_queries_that_are_refused(engine: SearchEngine, generation: Generation, 
      "the of and", "terms:* OR id:[* TO *]", "'; DROP TABLE chunks; --", "x" * MAX_QUERY_CHARS, "a " * 5000,
      "İ" * 500, "_" * 50],
 )  # fmt: skip
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", [*RANKING, Mode.EXACT, Mode.REGEX])
 def test_awkward_queries_have_a_defined_answer(
     engine: SearchEngine, generation: Generation, mode: Mode, query: str
 ) -> None:
-    result = _search(engine, query, generation, mode=mode)
-    assert result.degraded == {}
+    try:
+        result = _search(engine, query, generation, mode=mode)
+    except InvalidPattern:
+        assert mode is Mode.REGEX or len(query) > MAX_PATTERN_CHARS
+    else:
+        assert result.degraded == {}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -39,7 +39,10 @@ def test_search_ranks_the_definition_first_and_says_why(http: httpx.Client) -> N
     assert (best["path"], best["symbol"], best["rank"]) == ("store/publish.py", "publish_generation", 1)
     assert best["channels"].keys() == {"dense", "lexical"}
     assert best["id"] == f"shop:store/publish.py:{best['start_line']}-{best['end_line']}"
-    assert found["coverage"] == {"searched": ["shop"], "skipped": {"binary": 1}, "degraded": {}}
+    assert found["coverage"] == {
+        "searched": ["shop"], "skipped": {"binary": 1}, "degraded": {},
+        "idle": {"exact": "nothing quoted", "sparse": "not_configured", "symbols": "no identifier asked"},
+    }  # fmt: skip
     assert found["index"][0]["status"] == "fresh"
 
 
@@ -50,11 +53,49 @@ def test_scope_filters_and_nothing_found_is_an_empty_list(http: httpx.Client) ->
     assert http.post("/search", json=body).json()["results"] == []
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("lexical", {"lexical"}), ("semantic", {"dense"})])
+@pytest.mark.parametrize(
+    ("mode", "channels"),
+    [("lexical", {"lexical"}), ("semantic", {"dense"}), ("exact", {"exact"}), ("regex", {"regex"})],
+)
 def test_modes_use_their_channel_only(http: httpx.Client, mode: str, channels: set[str]) -> None:
     found = http.post("/search", json={"query": "publish_generation", "mode": mode}).json()
     assert found["results"]
     assert {name for hit in found["results"] for name in hit["channels"]} == channels
+
+
+def test_patterns_name_the_lines_they_match(http: httpx.Client) -> None:
+    found = http.post("/search", json={"query": r"^\s+os\.(fsync|rename)\(", "mode": "regex"}).json()
+    (best,) = found["results"]
+    assert (best["symbol"], best["channels"]["regex"]["rank"]) == ("publish_generation", 1)
+    text = best["snippet"].splitlines()
+    said = [text[match["start_line"] - best["start_line"]].strip() for match in best["matches"]]
+    assert said == ["os.fsync(staging)", "os.rename(staging, target)"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "said"),
+    [
+        ({"query": "(a+)+[", "mode": "regex"}, 400, "invalid-pattern", "at position 5"),
+        ({"query": "a" * 9_000, "mode": "regex"}, 400, "invalid-pattern", "1..1000 characters"),
+        ({"query": "a*", "mode": "regex"}, 400, "invalid-pattern", "the empty text"),
+        ({"query": "x", "mode": "sparse"}, 409, "channel-unavailable", "not_configured"),
+        ({"query": "x", "explain": "yes"}, 422, "invalid-request", "explain"),
+    ],
+)
+def test_what_cannot_be_searched_is_a_problem(
+    http: httpx.Client, body: dict[str, Any], status: int, code: str, said: str
+) -> None:
+    answer = http.post("/search", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert said in answer.json()["detail"]
+
+
+def test_an_explanation_adds_up_to_the_score(http: httpx.Client) -> None:
+    assert http.post("/search", json={"query": QUESTION}).json()["results"][0]["explanation"] is None
+    for hit in http.post("/search", json={"query": QUESTION, "explain": True}).json()["results"]:
+        why = hit["explanation"]
+        assert why["fused"] + sum(why["priors"].values()) == pytest.approx(hit["score"], abs=1e-4)
+        assert why["weights"].keys() == hit["channels"].keys()
 
 
 def test_answer_cites_verified_text_with_its_provenance(http: httpx.Client, workshop: Workshop) -> None:

@@ -72,6 +72,12 @@ def test_every_tool_works(connect: Connect) -> None:
 
             state = await client.call_tool("status", {})
             assert state.structured_content["repositories"][0]["repo"] == "shop"
+            assert state.structured_content["repositories"][0]["sparse"] == "not_configured"
+
+            plain = {"query": "os.replace(", "mode": "exact", "explain": True}
+            exact = (await client.call_tool("search", plain)).structured_content["results"]
+            assert [hit["symbol"] for hit in exact] == ["swap_pointer"]
+            assert set(exact[0]["explanation"]) == {"fused", "weights", "priors"}
 
     asyncio.run(scenario())
 
@@ -89,7 +95,9 @@ def test_every_tool_works(connect: Connect) -> None:
         ("search", {"query": "x", "limit": "5"}, "invalid-request", "limit: Input should be a valid integer"),
         ("search", {"query": "x", "k": 5}, "invalid-request", "k"),
         ("search", {}, "invalid-request", "query"),
-        ("search", {"query": "x", "mode": "psychic"}, "invalid-request", "'hybrid', 'lexical' or 'semantic'"),
+        ("search", {"query": "x", "mode": "psychic"}, "invalid-request", "'auto', 'hybrid', 'lexical', "),
+        ("search", {"query": "x", "mode": "sparse"}, "channel-unavailable", "sparse channel is off: not_configured"),
+        ("search", {"query": "a(b", "mode": "regex"}, "invalid-pattern", "at position 1: missing )"),
         ("answer", {"question": "  "}, "invalid-request", "empty"),
         ("read", {"targets": ["shop:../secret"]}, "unknown-file", "no readable text file"),
         ("read", {"targets": ["shop:"]}, "unknown-file", "no readable text file"),
