@@ -72,7 +72,7 @@ async def _answered(services: Services, request: AnswerRequest) -> AnswerRespons
 def status(services: Services, repos: Sequence[str], as_json: bool) -> None:
     """Print the state of each repository."""
     with run("status", None):
-        found = services.status(repos)
+        found = services.status(repos, _CALLER)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
         return

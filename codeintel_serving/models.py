@@ -43,6 +43,9 @@ class ScopeModel(_Model):
     model_config = _example(repos=["codeintel"], paths=["codeintel_core/**"], languages=["python"])
 
     repos: list[_Name] = Field([], max_length=MAX_REPOS, description="Names of repositories; empty means all.")
+    groups: list[_Name] = Field(
+        [], max_length=100, description="Groups of repositories, by the names they were registered with."
+    )
     paths: list[_Name] = Field(
         [], max_length=MAX_GLOBS, description="Globs over paths: `**` any folders, `*` and `?` within one."
     )
@@ -69,9 +72,26 @@ class SearchRequest(_Model):
 
     query: _Query = Field(description="A name, a path, an error text or a question.")
     scope: ScopeModel = Field(ScopeModel(), description="What may be searched.")
+    scope_id: str = Field("", max_length=200, description="Handle of a scope, in place of `scope`.")
     limit: _Limit = Field(10, description=f"Most results, 1..{MAX_LIMIT}.")
     mode: Mode = Field(Mode.AUTO, description=MODES)
     explain: _Flag = Field(False, description="Whether each result says how its score came about.")
+
+
+class SetScopeRequest(_Model):
+    """A scope to keep under a handle."""
+
+    model_config = _example(scope={"groups": ["platform"], "languages": ["python"]})
+
+    scope: ScopeModel = Field(description="What later requests may search with the handle.")
+
+
+class ScopedRepository(_Model):
+    """One repository of a scope."""
+
+    repo: str = Field(description="Repository.")
+    generation: str = Field(description="Generation that answers at the moment.")
+    spans: int = Field(description="Indexed spans inside the scope.")
 
 
 class ChannelScore(_Model):
@@ -148,6 +168,15 @@ class _Envelope(_Model):
     warnings: list[str] = Field(description="What the caller should know before relying on this.")
 
 
+class ScopeResponse(_Envelope):
+    """A scope under a handle, and what it resolves to at the moment."""
+
+    scope_id: str = Field(description="Handle: give it as `scope_id`; it works for this caller only.")
+    scope: ScopeModel = Field(description="The scope.")
+    expires_in_s: float = Field(description="Seconds until the handle is forgotten.")
+    repositories: list[ScopedRepository] = Field(description="Repositories that it means for this caller.")
+
+
 class SearchResponse(_Envelope):
     """Ranked spans and what they come from."""
 
@@ -162,6 +191,7 @@ class AnswerRequest(_Model):
 
     question: _Query = Field(description="The question, in words or code.")
     scope: ScopeModel = Field(ScopeModel(), description="What may be searched.")
+    scope_id: str = Field("", max_length=200, description="Handle of a scope, in place of `scope`.")
     limit: _Limit = Field(10, description=f"Most spans to consider, 1..{MAX_LIMIT}.")
     max_citations: Annotated[int, Field(strict=True, ge=1, le=MAX_CITATIONS)] = Field(
         5, description=f"Most citations, 1..{MAX_CITATIONS}."
@@ -283,13 +313,21 @@ class Check(_Model):
 
     status: Literal["ok", "degraded", "down"] = Field(description="Result of the check.")
     reason: str = Field(description="Why, '' when ok.")
+    since: str = Field("", description="Since when it has this status, ISO 8601, as far as this server knows.")
 
 
 class Readiness(_Model):
     """Whether the server can answer."""
 
-    state: Literal["ready", "degraded", "down"] = Field(description="Worst of what matters; 503 only when down.")
+    state: Literal["ready", "degraded", "draining", "down"] = Field(
+        description="Worst of what matters; 503 when down, or draining: about to stop."
+    )
     checks: dict[str, Check] = Field(description="Result of each check.")
+
+    def without_reasons(self) -> Readiness:
+        """For who may not know: reasons name repositories."""
+        hidden = {name: check.model_copy(update={"reason": ""}) for name, check in self.checks.items()}
+        return self.model_copy(update={"checks": hidden})
 
 
 class FieldError(_Model):
@@ -305,7 +343,7 @@ class Problem(_Model):
     model_config = _example(
         type="/problems/unknown-repository", title="Unknown repository", status=404, code="unknown-repository",
         detail="no repository 'x' is registered", run_id="8f14e45f-ceea-467f-a3e5-2b1f3c1d9f3a",
-        trace_id="4bf92f3577b34da6a3ce929d0e0e4736", errors=[],
+        trace_id="4bf92f3577b34da6a3ce929d0e0e4736", stage="scope.resolve", limits=[], errors=[],
     )  # fmt: skip
 
     type: str = Field(description="URI reference of the kind of problem.")
@@ -315,4 +353,6 @@ class Problem(_Model):
     code: str = Field(description="Stable slug of the kind of problem.")
     run_id: str = Field(description="Id of the request.")
     trace_id: str = Field(description="OpenTelemetry trace id.")
-    errors: list[FieldError] = Field(description="Arguments that are wrong, if any.")
+    stage: str = Field("", description="Kind of step that failed, '' when none did.")
+    limits: list[str] = Field([], description="What was degraded or cut before it failed, in words.")
+    errors: list[FieldError] = Field([], description="Arguments that are wrong, if any.")

@@ -18,7 +18,7 @@ from codeintel_core.errors import CodeIntelError, UnknownGeneration, UnknownRepo
 from codeintel_core.generations import rollback
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.reader import Library
-from codeintel_core.home import Home
+from codeintel_core.home import Home, unknown_repository
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.models.roles import chat_model, score_model
@@ -29,6 +29,8 @@ from codeintel_core.settings import Settings
 from codeintel_core.telemetry import current_run, metrics, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_serving import files, freshness
+from codeintel_serving.access.keys import KeyRing
+from codeintel_serving.access.principal import Permission
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
 from codeintel_serving.freshness import Freshness
@@ -39,6 +41,7 @@ from codeintel_serving.models import (
     ReadRequest,
     ReadResponse,
     RepositoryStatus,
+    ScopeModel,
     SearchHit,
     SearchRequest,
     SearchResponse,
@@ -47,6 +50,8 @@ from codeintel_serving.models import (
 from codeintel_serving.probes import Probes
 from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
 from codeintel_serving.results import CachedSearch
+from codeintel_serving.scope import resolution
+from codeintel_serving.scope.handles import Scopes
 
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
@@ -57,7 +62,7 @@ class Services:
     """Everything that serves one home; close it, or use it as a context manager.
 
     Attributes:
-        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness: the parts, wired.
+        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, keys, freshness, scopes.
         sparse: the sparse encoder, or None when no sparse model is configured.
     """
 
@@ -74,9 +79,11 @@ class Services:
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
         self.journal = TraceJournal(self.home.trace_journal)
+        self.keys = KeyRing(self.home.keys)
         self.freshness = Freshness(self.library, settings.watch_interval_s)
+        self.scopes = Scopes(settings, self.library, self.freshness)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
-        self._stopping = threading.Event()
+        self._stopping, self._draining = threading.Event(), threading.Event()
         self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -103,6 +110,15 @@ class Services:
             except CodeIntelError as error:
                 _log.warning("not everything is warm: %s", error)
 
+    def drain(self) -> None:
+        """Say from now on that this server is about to stop; it still answers."""
+        self._draining.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is about to stop."""
+        return self._draining.is_set()
+
     def close(self) -> None:
         """Stop watching and release everything."""
         self._stopping.set()
@@ -114,7 +130,8 @@ class Services:
         self.journal.close()
 
     async def aclose(self) -> None:
-        """Close the model connections of the running event loop; part of its end, before `close`."""
+        """Close the connections of the running event loop; part of its end, before `close`."""
+        await self.scopes.aclose()
         for model in (self.chat, self.reranker):
             if model is not None:
                 await model.endpoint.aclose()
@@ -139,10 +156,13 @@ class Services:
         )
         with recorded(asked, caller, self.home, self.journal) as (current, trace), ExitStack() as pins:
             with step("scope.resolve"):
-                scope = request.scope.as_scope()
-                generations = pins.enter_context(self.library.pin(scope.repos, request.scope.as_of))
+                caller.principal.require(Permission.READ)
+                work = pins.enter_context(resolution.pinned(self.library, request.scope, caller.principal))
+            generations = work.generations
             note_generations(trace, generations)
-            found = self.results.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
+            found = self.results.search(
+                request.query, generations, scope=work.scope, limit=request.limit, mode=request.mode
+            )
             note_hits(trace, found)
             index = self.freshness.entries(generations)
             searched = freshness.coverage(generations, found.degraded, found.idle)
@@ -157,20 +177,25 @@ class Services:
                 warnings=trace.limits,
             )
 
-    def read(self, request: ReadRequest) -> ReadResponse:
+    def read(self, request: ReadRequest, caller: Caller) -> ReadResponse:
         """Lines of a file of the pinned commit; raises `UnknownRepository`, `UnknownFile` or `InvalidRequest`."""
-        with step("files.read"), self.library.pin([request.repo]) as generations:
-            text = files.read(generations[0], request)
+        caller.principal.require(Permission.READ)
+        asked = ScopeModel(repos=[request.repo])
+        with step("files.read"), resolution.pinned(self.library, asked, caller.principal) as work:
+            text = files.read(work.generations[0], request)
         run = current_run()
         return ReadResponse(**text.model_dump(), run_id=run.run_id if run else "", trace_id=run.trace_id if run else "")
 
-    def status(self, repos: Sequence[str] = ()) -> StatusResponse:
-        """State of the repositories (all when `repos` is empty); raises `UnknownRepository`."""
+    def status(self, repos: Sequence[str], caller: Caller) -> StatusResponse:
+        """State of the repositories (all that the caller sees when `repos` is empty); raises `UnknownRepository`."""
+        caller.principal.require(Permission.READ)
+        seen = resolution.visible(self.library, caller.principal)
         for name in repos:
-            self.library.reader(name)
+            if name not in seen:
+                raise unknown_repository(name, seen)
         run = current_run()
         return StatusResponse(
-            repositories=[self._repository_status(name) for name in repos or self.home.repository_names()],
+            repositories=[self._repository_status(name) for name in repos or seen],
             run_id=run.run_id if run else "",
             trace_id=run.trace_id if run else "",
         )

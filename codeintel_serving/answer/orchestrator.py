@@ -22,6 +22,7 @@ from codeintel_core.retrieval.modes import Mode
 from codeintel_core.telemetry import Run, metrics, step
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
+from codeintel_serving.access.principal import Permission
 from codeintel_serving.answer import citations, confidence, synthesis
 from codeintel_serving.answer.budget import AnswerBudget
 from codeintel_serving.answer.citations import Verified
@@ -39,6 +40,7 @@ from codeintel_serving.answer.writing import Writer, Written
 from codeintel_serving.models import AnswerRequest, AnswerResponse, Coverage, IndexEntry, StageModel
 from codeintel_serving.problems import problem_of
 from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
+from codeintel_serving.scope import resolution
 from codeintel_serving.services import Services
 
 _T = TypeVar("_T")
@@ -133,9 +135,12 @@ class _Pipeline:
     async def _stages(self, run: Run, row: AnswerTrace, pins: ExitStack) -> None:
         services, request = self._services, self._request
         with step("scope.resolve"):
-            scope = request.scope.as_scope()
-            pin = services.library.pin(scope.repos, request.scope.as_of)
-            generations = await self._in_thread(lambda: pins.enter_context(pin))
+            self._caller.principal.require(Permission.ANSWER)
+            self._request = request = await services.scopes.opened(request, self._caller)
+            row.scope = request.scope.model_dump_json()
+            pin = resolution.pinned(services.library, request.scope, self._caller.principal)
+            work = await self._in_thread(lambda: pins.enter_context(pin))
+        scope, generations = work.scope, work.generations
         note_generations(row, generations)
         self._tell_stages(run)
         depth = max(request.limit, services.settings.rerank_candidates if services.reranker else 0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from codeintel_serving.display import inline, printable
 from codeintel_serving.explanation import explanation_lines
-from codeintel_serving.models import AnswerResponse, FileText, SearchResponse, StatusResponse
+from codeintel_serving.models import AnswerResponse, FileText, ScopeResponse, SearchResponse, StatusResponse
 
 
 def of_search(found: SearchResponse) -> str:
@@ -16,6 +16,12 @@ def of_search(found: SearchResponse) -> str:
         lines.append(f"{hit.id} {inline(hit.symbol)} ({hit.kind}, {hit.score:.3f})")
         lines += [f"  {line}" for line in explanation_lines(hit)]
     return "\n".join([*(lines or ["no results"]), *found.warnings])
+
+
+def of_scope(found: ScopeResponse) -> str:
+    """The handle, then one line per repository."""
+    lines = [f"{r.repo}: {r.spans} spans in scope, generation {r.generation}" for r in found.repositories]
+    return "\n".join([f"{found.scope_id} (expires in {found.expires_in_s:.0f} s)", *lines, *found.warnings])
 
 
 def of_answer(found: AnswerResponse) -> str:

@@ -29,6 +29,7 @@ from codeintel_core.settings import get_settings
 from codeintel_serving.cli import app
 from codeintel_serving.mcp.server import create_mcp
 from codeintel_serving.readiness import readiness
+from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 
 pytestmark = pytest.mark.e2e
@@ -99,13 +100,13 @@ def test_status_names_group_device_and_a_roll_back(
     server: Services, history: tuple[Workshop, Manifest, Manifest]
 ) -> None:
     workshop, _, newest = history
-    (state,) = server.status().repositories
+    (state,) = server.status([], Caller("cli")).repositories
     assert (state.group, state.held) == ("web", "")
     assert state.dense_device.startswith("cpu (")  # a GPU is asked for and there is none
     ready = readiness(server)
     assert (ready.state, ready.checks["dense_device"].status) == ("degraded", "degraded")
     roll_back(workshop.home, "shop")
-    (state,) = server.status().repositories
+    (state,) = server.status([], Caller("cli")).repositories
     assert "rolled back from" in state.held
     resume(workshop.home, "shop")
     roll_back(workshop.home, "shop", newest.gen_id)

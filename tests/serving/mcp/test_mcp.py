@@ -49,10 +49,10 @@ def test_every_tool_works(connect: Connect) -> None:
     async def scenario() -> None:
         async with connect() as client:
             tools = {tool.name: tool for tool in await client.list_tools()}
-            assert tools.keys() == {"search", "answer", "read", "status"}
+            assert tools.keys() == {"search", "answer", "read", "status", "set_scope", "get_scope"}
             for tool in tools.values():
                 assert tool.annotations is not None
-                assert tool.annotations.read_only_hint is True
+                assert tool.annotations.read_only_hint is (tool.name != "set_scope")
                 assert tool.output_schema
                 assert "Do not" in (tool.description or "")
 
