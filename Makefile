@@ -10,7 +10,7 @@ export DAGSTER_HOME = $(CODEINTEL_HOME)/dagster
 # FAISS for the CPU by default; FAISS=gpu installs the CUDA build instead (never both: they share a module).
 FAISS ?= cpu
 
-.PHONY: setup demo test unit conformance check dagster serve bench bench-quality clean
+.PHONY: setup demo test unit conformance check fuzz dagster serve bench bench-quality clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -41,6 +41,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Requests made from the OpenAPI document, valid and not: 5,000 of them.
+fuzz: setup
+	CODEINTEL_FUZZ_CASES=5000 $(BIN)/python -m pytest tests/serving/api/test_fuzz.py
 
 dagster: setup
 	@mkdir -p "$(DAGSTER_HOME)" && cp dagster.yaml "$(DAGSTER_HOME)/dagster.yaml"

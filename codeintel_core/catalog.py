@@ -89,6 +89,14 @@ class Catalog:
         """Close the file."""
         self._database.close()
 
+    def problem(self) -> str:
+        """Why the catalog does not answer, '' when it does."""
+        try:
+            self._database.row(Query("SELECT chunk_id FROM chunks"))
+        except duckdb.Error as error:
+            return f"a catalog cannot be read: {str(error).splitlines()[0][:200]}"
+        return ""
+
     def hydrate(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow]:
         """Chunks by id; ids that are unknown or outside the scope are left out."""
         ids = [int(i) for i in chunk_ids]

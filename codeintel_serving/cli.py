@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from codeintel_serving.access import commands as keys
 from codeintel_serving.tool_command import ToolCommand, open_services
-from codeintel_serving.tools.registry import SUMMARIES
+from codeintel_serving.tools.registry import SERVED_ONLY, SUMMARIES
 
 if TYPE_CHECKING:
     from codeintel_core.home import Home
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(keys.app, name="keys")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 for _name, _summary in SUMMARIES.items():
-    app.command(_name, cls=ToolCommand, help=_summary)(lambda: None)
+    if _name not in SERVED_ONLY:
+        app.command(_name, cls=ToolCommand, help=_summary)(lambda: None)
 
 
 @app.command()

@@ -50,6 +50,9 @@ class ScopeModel(Model):
     model_config = example(repos=["codeintel"], paths=["codeintel_core/**"], languages=["python"])
 
     repos: list[_Name] = Field([], max_length=MAX_REPOS, description="Names of repositories; empty means all.")
+    groups: list[_Name] = Field(
+        [], max_length=100, description="Groups of repositories, by the names they were registered with."
+    )
     paths: list[_Name] = Field(
         [], max_length=MAX_GLOBS, description="Globs over paths: `**` any folders, `*` and `?` within one."
     )
@@ -81,7 +84,7 @@ class ToolRequest(Model):
     """The arguments that every tool takes."""
 
     scope: ScopeModel = Field(ScopeModel(), description="What may be searched; everything when left out.")
-    scope_id: str = Field("", max_length=200, description="Handle of a scope, in place of `scope`.")
+    scope_id: str = Field("", max_length=200, description="Handle from `set_scope`, in place of `scope`.")
     max_tokens: Annotated[int, Field(strict=True, ge=MIN_TOKENS, le=MAX_TOKENS)] = Field(
         4_000, description=f"Most tokens of the results (estimated), {MIN_TOKENS}..{MAX_TOKENS}."
     )
@@ -115,6 +118,30 @@ class SearchRequest(PagedRequest):
     limit: _Limit = Field(10, description=f"Most results, 1..{MAX_LIMIT}.")
     mode: Mode = Field(Mode.AUTO, description=MODES)
     explain: _Flag = Field(False, description="Whether each result says how its score came about.")
+
+
+class SetScopeRequest(ToolRequest):
+    """A scope to keep under a handle."""
+
+    model_config = example(scope={"groups": ["platform"], "languages": ["python"]})
+
+    scope: ScopeModel = Field(description="What later requests may see with the handle.")
+
+
+class GetScopeRequest(ToolRequest):
+    """A handle whose scope is wanted."""
+
+    model_config = example(scope_id="scope_4cTnQ0vXo6yJm1Zk2uHsWbE8dLr3iPfA")
+
+    scope_id: str = Field(min_length=1, max_length=200, description="Handle from `set_scope`.")
+
+
+class ScopedRepository(Model):
+    """One repository of a scope."""
+
+    repo: str = Field(description="Repository.")
+    generation: str = Field(description="Generation that answers at the moment.")
+    spans: int = Field(description="Indexed spans inside the scope.")
 
 
 class ChannelScore(Model):
@@ -205,6 +232,15 @@ class Envelope(Model):
     run_id: str = Field(description="Id of this request: joins logs, ledger and trace.")
     trace_id: str = Field(description="OpenTelemetry trace id.")
     warnings: list[str] = Field(description="What the caller should know before relying on this.")
+
+
+class ScopeResponse(Envelope):
+    """A scope under a handle, and what it resolves to at the moment."""
+
+    scope_id: str = Field(description="Handle: give it as `scope_id`; it works for this caller only.")
+    scope: ScopeModel = Field(description="The scope.")
+    expires_in_s: float = Field(description="Seconds until the handle is forgotten.")
+    repositories: list[ScopedRepository] = Field(description="Repositories that it means for this caller.")
 
 
 class SearchResponse(Envelope):
@@ -321,6 +357,12 @@ class StatusRequest(ToolRequest):
     )
     generation: str = Field("", max_length=MAX_CHARS, description="An older generation, named as `as_of`; '' is now.")
 
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if self.repos and self.scope.repos:
+            raise ValueError("give `repos` or `scope.repos`, not both")
+        return self
+
 
 class FileStatus(Model):
     """Whether a file is indexed."""
@@ -356,13 +398,21 @@ class Check(Model):
 
     status: Literal["ok", "degraded", "down"] = Field(description="Result of the check.")
     reason: str = Field(description="Why, '' when ok.")
+    since: str = Field("", description="Since when it has this status, ISO 8601, as far as this server knows.")
 
 
 class Readiness(Model):
     """Whether the server can answer."""
 
-    state: Literal["ready", "degraded", "down"] = Field(description="Worst of what matters; 503 only when down.")
+    state: Literal["ready", "degraded", "draining", "down"] = Field(
+        description="Worst of what matters; 503 when down, or draining: about to stop."
+    )
     checks: dict[str, Check] = Field(description="Result of each check.")
+
+    def without_reasons(self) -> Readiness:
+        """For who may not know: reasons name repositories."""
+        hidden = {name: check.model_copy(update={"reason": ""}) for name, check in self.checks.items()}
+        return self.model_copy(update={"checks": hidden})
 
 
 class StatusResponse(Envelope):
@@ -386,7 +436,7 @@ class Problem(Model):
     model_config = example(
         type="/problems/unknown-repository", title="Unknown repository", status=404, code="unknown-repository",
         detail="no repository 'x' is registered", run_id="8f14e45f-ceea-467f-a3e5-2b1f3c1d9f3a",
-        trace_id="4bf92f3577b34da6a3ce929d0e0e4736", errors=[],
+        trace_id="4bf92f3577b34da6a3ce929d0e0e4736", stage="scope.resolve", limits=[], errors=[],
     )  # fmt: skip
 
     type: str = Field(description="URI reference of the kind of problem.")
@@ -396,4 +446,6 @@ class Problem(Model):
     code: str = Field(description="Stable slug of the kind of problem.")
     run_id: str = Field(description="Id of the request.")
     trace_id: str = Field(description="OpenTelemetry trace id.")
-    errors: list[FieldError] = Field(description="Arguments that are wrong, if any.")
+    stage: str = Field("", description="Kind of step that failed, '' when none did.")
+    limits: list[str] = Field([], description="What was degraded or cut before it failed, in words.")
+    errors: list[FieldError] = Field([], description="Arguments that are wrong, if any.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codeintel_core.chunking.languages import LANGUAGES
 from codeintel_core.errors import (
@@ -21,13 +21,16 @@ from codeintel_core.errors import (
 )
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.reader import Library
+from codeintel_core.home import unknown_repository
+from codeintel_core.repository import groups
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry import step
+from codeintel_serving.access.principal import Permission
 from codeintel_serving.cursors import Cursor
 from codeintel_serving.models import PagedRequest, ScopeModel, ToolRequest
 from codeintel_serving.recording import Caller
 
-_MOST_NAMED = 20
+_MOST_GROUPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class Resolved:
     """What one request sees, and where its page begins.
 
     Attributes:
-        scope: the filter inside repositories.
+        scope: the filters; its `repos` are those of `generations`, so that whatever is kept by scope is kept by what
+            its caller could see.
         generations: one pinned generation per repository, in the order of the scope.
         cursor: the cursor the request came with, None for the first page.
     """
@@ -51,50 +55,60 @@ class Resolver:
     def __init__(self, library: Library) -> None:
         self._library = library
 
-    def scope_of(self, request: ToolRequest, caller: Caller) -> ScopeModel:  # noqa: ARG002 (a handle has an owner)
-        """The scope that is meant, a handle opened; raises `UnknownScope`."""
-        if request.scope_id:
-            raise UnknownScope("no such scope, or it has expired; send `scope` instead")
-        return request.scope
-
-    def repositories(self, scope: ScopeModel, caller: Caller) -> list[str]:
+    def repositories(self, scope: ScopeModel, caller: Caller, permission: Permission = Permission.READ) -> list[str]:
         """Names of the repositories in the scope that the caller may see, all of them when it names none.
 
         Raises:
-            UnknownRepository: a name is not among those; near names of those are offered.
+            Forbidden: the caller lacks the permission.
+            UnknownRepository: a repository or group is not there, or not for this caller, in the same words; near
+                names of repositories that the caller sees are offered.
         """
-        visible = self._visible(caller)
-        for name in scope.repos:
+        caller.principal.require(permission)
+        visible = caller.principal.visible(self._library.home.repository_names())
+        names = list(scope.repos)
+        for name in names:
             if name not in visible:
-                raise UnknownRepository(_unknown(name, visible))
-        return list(dict.fromkeys(scope.repos)) or visible
+                raise unknown_repository(name, visible)
+        if scope.groups:
+            members = groups.members(self._library.home, visible)
+            for group in scope.groups:
+                if group not in members:
+                    known = ", ".join(sorted(members)[:_MOST_GROUPS]) or "none"
+                    raise UnknownRepository(f"there is no group '{group[:100]}' of repositories (groups: {known})")
+                names += members[group]
+        return list(dict.fromkeys(names)) if scope.repos or scope.groups else visible
 
     @contextmanager
-    def pin(self, request: ToolRequest, caller: Caller) -> Iterator[Resolved]:
-        """Pin what the request sees until the end of the block.
+    def pin(self, request: ToolRequest, caller: Caller, permission: Permission = Permission.READ) -> Iterator[Resolved]:
+        """Pin what the request sees until the end of the block; its handle was opened before (`Scopes.opened`).
+
+        Repositories named by the caller must be indexed; with groups, or without names, those that are not are left
+        out.
 
         Raises:
+            Forbidden: the caller lacks the permission.
             UnknownRepository, UnknownGeneration, NotIndexed, UnknownScope: it cannot be seen.
             InvalidRequest: a glob, language or cursor that cannot be meant.
             StaleCursor: the cursor's generations are gone.
         """
         with ExitStack() as pins:
             with step("scope.resolve") as current:
-                asked = self.scope_of(request, caller)
+                if request.scope_id:
+                    raise UnknownScope("a handle that was not opened")
+                asked = request.scope
                 scope = _checked(asked)
-                names = self.repositories(asked, caller)
+                names = self.repositories(asked, caller, permission)
                 text = request.cursor if isinstance(request, PagedRequest) else ""
                 cursor = Cursor.parse(text, request) if text else None
                 if cursor is not None:
                     generations = self._pin_again(cursor, names, pins)
                 else:  # repositories that were not named and have nothing to show are left out
-                    pin = self._library.pin(names, asked.as_of, only_kept=not asked.repos)
+                    is_open = bool(asked.groups) or not asked.repos
+                    pin = self._library.pin(names, asked.as_of, only_kept=is_open)
                     generations = pins.enter_context(pin) if names else _nothing()
+                scope = replace(scope, repos=tuple(generation.repo for generation in generations))
                 current.set(repositories=len(generations), filtered=scope.filters_chunks, paged=cursor is not None)
             yield Resolved(scope, generations, cursor)
-
-    def _visible(self, caller: Caller) -> list[str]:  # noqa: ARG002 (who asks decides what there is)
-        return self._library.home.repository_names()
 
     def _pin_again(self, cursor: Cursor, names: Sequence[str], pins: ExitStack) -> list[Generation]:
         """The generations of the cursor's first page."""
@@ -119,12 +133,6 @@ def nearest(given: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` with the nearest of the known names, '' when none is near."""
     near = difflib.get_close_matches(given[:100], list(dict.fromkeys(known)), n=3)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-def _unknown(name: str, visible: Sequence[str]) -> str:
-    more = f" and {len(visible) - _MOST_NAMED} more" if len(visible) > _MOST_NAMED else ""
-    known = ", ".join(visible[:_MOST_NAMED]) or "none; run `codeintel add PATH_OR_URL`"
-    return f"unknown repository {name[:100]!r}{nearest(name, visible)} (registered: {known}{more})"
 
 
 def _checked(asked: ScopeModel) -> Scope:

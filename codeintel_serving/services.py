@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import threading
@@ -23,18 +24,20 @@ from codeintel_core.models.roles import chat_model, score_model
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
-from codeintel_core.telemetry import metrics, run, step
+from codeintel_core.telemetry import metrics, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_serving import files, freshness
+from codeintel_serving.access.keys import KeyRing
 from codeintel_serving.budgeting import page
 from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
 from codeintel_serving.freshness import Freshness
 from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit
 from codeintel_serving.models import ReadRequest, ReadResponse, ScopeModel, SearchRequest, SearchResponse, ToolRequest
 from codeintel_serving.probes import Probes
-from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
+from codeintel_serving.recording import Asked, Caller, ledgered, note_generations, note_hits, recorded
 from codeintel_serving.resolving import Resolver
 from codeintel_serving.results import CachedSearch
+from codeintel_serving.scope.handles import Scopes
 
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
@@ -45,8 +48,8 @@ class Services:
     """Everything that serves one home; close it, or use it as a context manager.
 
     Attributes:
-        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness,
-            resolver: the parts, wired.
+        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, keys, freshness, resolver,
+            scopes: the parts, wired.
         sparse: the sparse encoder, or None when no sparse model is configured.
     """
 
@@ -63,10 +66,12 @@ class Services:
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
         self.journal = TraceJournal(self.home.trace_journal)
+        self.keys = KeyRing(self.home.keys)
         self.freshness = Freshness(self.library, settings.watch_interval_s)
         self.resolver = Resolver(self.library)
+        self.scopes = Scopes(settings, self.resolver, self.freshness)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
-        self._stopping = threading.Event()
+        self._stopping, self._draining = threading.Event(), threading.Event()
         self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -93,6 +98,15 @@ class Services:
             except CodeIntelError as error:
                 _log.warning("not everything is warm: %s", error)
 
+    def drain(self) -> None:
+        """Say from now on that this server is about to stop; it still answers."""
+        self._draining.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is about to stop."""
+        return self._draining.is_set()
+
     def close(self) -> None:
         """Stop watching and release everything."""
         self._stopping.set()
@@ -104,7 +118,8 @@ class Services:
         self.journal.close()
 
     async def aclose(self) -> None:
-        """Close the model connections of the running event loop; part of its end, before `close`."""
+        """Close the connections of the running event loop; part of its end, before `close`."""
+        await self.scopes.aclose()
         for model in (self.chat, self.reranker):
             if model is not None:
                 await model.endpoint.aclose()
@@ -113,11 +128,12 @@ class Services:
         """Run `work` in a thread that records its steps in the caller's run."""
         return self._pool.submit(contextvars.copy_context().run, work)
 
-    def search(self, request: SearchRequest, caller: Caller) -> SearchResponse:
+    def search(self, request: SearchRequest, caller: Caller, stop: threading.Event | None = None) -> SearchResponse:
         """Ranked spans; blocks for at most the retrieval budget.
 
         Raises:
             CodeIntelError: with the reason, after the trace row was written.
+            CancelledError: `stop` was set meanwhile: nobody waits any more.
         """
         asked = Asked(
             "search",
@@ -141,6 +157,8 @@ class Services:
                 mode=request.mode,
                 deadline=Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None,
             )
+            if stop is not None and stop.is_set():  # not handed to the search itself, which others may share
+                raise asyncio.CancelledError("the caller left")
             note_hits(trace, found)
             weights = found.weights if request.explain else None
             shown = page([search_hit(hit, weights) for hit in found.hits], request, resolved, shorter_hit, file_of_hit)
@@ -161,7 +179,7 @@ class Services:
     def read(self, request: ReadRequest, caller: Caller) -> ReadResponse:
         """Lines of a file of the pinned commit; raises `UnknownRepository`, `UnknownFile` or `InvalidRequest`."""
         seen = ToolRequest(scope=ScopeModel(repos=[request.repo]))
-        with run("read", self.home.ledger, run_id=caller.run_id, session_id=caller.session_id) as current:
+        with ledgered("read", caller, self.home) as current:
             with self.resolver.pin(seen, caller) as resolved, step("files.read"):
                 text = files.read(resolved.generations[0], request)
             return ReadResponse(**text.model_dump(), run_id=current.run_id, trace_id=current.trace_id)

@@ -14,7 +14,7 @@ from codeintel_serving.tool_command import open_services
 from codeintel_serving.tools.registry import load
 from codeintel_serving.tools.tool import Tool
 
-_SINGULAR = {"repos": "repo", "paths": "path", "languages": "language"}
+_SINGULAR = {"repos": "repo", "groups": "group", "paths": "path", "languages": "language"}
 
 
 def command_of(name: str) -> TyperCommand:

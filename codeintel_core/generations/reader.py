@@ -8,12 +8,12 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from codeintel_core.errors import CodeIntelError, GenerationCorrupt, NotIndexed, UnknownGeneration, UnknownRepository
+from codeintel_core.errors import CodeIntelError, GenerationCorrupt, NotIndexed, UnknownGeneration
 from codeintel_core.generations import as_of as as_of_names
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.publish import current_id
-from codeintel_core.home import Home, RepositoryHome
+from codeintel_core.home import Home, RepositoryHome, unknown_repository
 from codeintel_core.indexes.gpu import Wanted
 
 _log = logging.getLogger("codeintel.reader")
@@ -145,8 +145,7 @@ class Library:
         with self._lock:
             if name not in self._readers:
                 if name not in self.home.repository_names():
-                    known = ", ".join(self.home.repository_names()) or "none; run `codeintel add PATH_OR_URL`"
-                    raise UnknownRepository(f"no repository '{name[:100]}' is registered (registered: {known})")
+                    raise unknown_repository(name, self.home.repository_names())
                 self._readers[name] = RepositoryReader(
                     self.home.repository(name), verify=self._verify, device=self._device
                 )

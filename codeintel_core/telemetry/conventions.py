@@ -20,6 +20,7 @@ class Status(StrEnum):
 KINDS = frozenset(
     {
         "tool",
+        "scope.open",
         "scope.resolve",
         "query.profile",
         "query.budget",

@@ -22,6 +22,7 @@ from codeintel_core.retrieval.modes import Mode
 from codeintel_core.telemetry import Run, metrics, step
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
+from codeintel_serving.access.principal import Permission
 from codeintel_serving.answer import citations, confidence, synthesis
 from codeintel_serving.answer.budget import AnswerBudget
 from codeintel_serving.answer.citations import Verified
@@ -132,7 +133,9 @@ class _Pipeline:
 
     async def _stages(self, run: Run, row: AnswerTrace, pins: ExitStack) -> None:
         services, request = self._services, self._request
-        pin = services.resolver.pin(request, self._caller)
+        self._request = request = await services.scopes.opened(request, self._caller, Permission.ANSWER)
+        row.scope = request.scope.model_dump_json()
+        pin = services.resolver.pin(request, self._caller, Permission.ANSWER)
         resolved = await self._in_thread(lambda: pins.enter_context(pin))
         scope, generations = resolved.scope, resolved.generations
         note_generations(row, generations)

@@ -19,7 +19,7 @@ from codeintel_serving.tools.registry import all_tools
 from codeintel_serving.tools.tool import Tool
 
 _EVENTS = "text/event-stream"
-_STATUSES = (400, 404, 409, 410, 413, 422, 503, 504)
+_STATUSES = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503, 504)
 
 
 def add_tools(app: FastAPI, services: Services) -> None:

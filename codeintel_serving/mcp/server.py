@@ -16,8 +16,9 @@ from mcp.types import CallToolRequestParams, ToolAnnotations
 from pydantic import PrivateAttr, ValidationError
 
 from codeintel_core.errors import CodeIntelError
-from codeintel_core.telemetry import current_run, run
+from codeintel_core.telemetry import run
 from codeintel_serving.answer.events import StageEvent
+from codeintel_serving.mcp.callers import stdio_caller
 from codeintel_serving.models import Problem
 from codeintel_serving.problems import invalid_arguments, problem_of
 from codeintel_serving.recording import Caller
@@ -55,9 +56,10 @@ class _Served(McpTool):
 
     _tool: Tool[Any, Any] = PrivateAttr()
     _services: Services = PrivateAttr()
+    _caller_of: Callable[[], Caller] = PrivateAttr()
 
     @classmethod
-    def of(cls, tool: Tool[Any, Any], services: Services) -> _Served:
+    def of(cls, tool: Tool[Any, Any], services: Services, caller_of: Callable[[], Caller]) -> _Served:
         """The MCP tool; its schemas are those of the models."""
         served = cls(
             name=tool.name,
@@ -71,14 +73,14 @@ class _Served(McpTool):
                 open_world_hint=False,
             ),
         )
-        served._tool, served._services = tool, services
+        served._tool, served._services, served._caller_of = tool, services, caller_of
         return served
 
     async def run(self, arguments: dict[str, Any]) -> ToolResult:
         """Check the arguments against the request model and run the tool."""
         try:
             request = self._tool.request.model_validate(arguments)
-            found = await self._tool.run(self._services, request, _caller(), _progress())
+            found = await self._tool.run(self._services, request, self._caller_of(), _progress())
         except ValidationError as error:  # expected errors are answered here: FastMCP logs others with a stack trace
             return _failed(invalid_arguments(error.errors()))
         except CodeIntelError as error:
@@ -87,11 +89,11 @@ class _Served(McpTool):
         return ToolResult(content=twin, structured_content=found.model_dump(mode="json"))
 
 
-def create_mcp(services: Services) -> FastMCP:
-    """The MCP server over wired services."""
+def create_mcp(services: Services, caller_of: Callable[[], Caller] = stdio_caller) -> FastMCP:
+    """The MCP server over wired services; `caller_of` says who calls the tool that runs."""
     server: FastMCP = FastMCP("codeintel", instructions=_INSTRUCTIONS, middleware=[_Problems()])
     for tool in all_tools():
-        server.add_tool(_Served.of(tool, services))
+        server.add_tool(_Served.of(tool, services, caller_of))
     return server
 
 
@@ -104,11 +106,6 @@ def _progress() -> Callable[[Any], Awaitable[None]]:
             await context.report_progress(next(ended), message=f"{event.stage.name} {event.stage.status}")
 
     return tell
-
-
-def _caller() -> Caller:
-    current = current_run()
-    return Caller("mcp", current.run_id if current else "", get_http_headers().get("x-session-id", ""))
 
 
 def _failed(found: Problem) -> ToolResult:

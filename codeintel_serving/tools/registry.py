@@ -23,8 +23,13 @@ SUMMARIES = {
     "blame": "Say which commit last changed each line of a file.",
     "diff": "Show what changed between two commits or generations.",
     "status": "Say which repositories are indexed, how fresh and how complete.",
+    "set_scope": "Keep a scope under a handle, for `scope_id` of later calls; say which repositories it means.",
+    "get_scope": "Show the scope of a handle and the repositories it means now.",
 }
 """Name of each tool -> what it does, in one line. The module is `codeintel_serving.tools.<name>`."""
+
+SERVED_ONLY = frozenset({"set_scope", "get_scope"})
+"""Tools without a command: a handle is of use in the server that gave it."""
 
 
 def load(name: str) -> Tool[Any, Any]:

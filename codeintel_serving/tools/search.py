@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import threading
 
 import anyio.to_thread
 
@@ -15,8 +15,13 @@ from codeintel_serving.tools.tool import Tool, Watch
 
 
 async def _run(services: Services, request: SearchRequest, caller: Caller, _watch: Watch | None) -> SearchResponse:
-    """The search ends within the retrieval budget; it writes its own trace row."""
-    return await anyio.to_thread.run_sync(partial(services.search, request, caller), abandon_on_cancel=True)
+    """The search ends within the retrieval budget; it writes its own trace row, also when its caller leaves."""
+    stop = threading.Event()
+    opened = await services.scopes.opened(request, caller)
+    try:
+        return await anyio.to_thread.run_sync(services.search, opened, caller, stop, abandon_on_cancel=True)
+    finally:
+        stop.set()
 
 
 def _text(found: SearchResponse) -> str:

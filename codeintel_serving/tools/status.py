@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codeintel_core.deadline import Deadline
-from codeintel_core.errors import CodeIntelError, InvalidRequest
+from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations import reader, rollback
 from codeintel_core.generations.generation import Generation
 from codeintel_core.repository import mirror
@@ -21,12 +21,11 @@ from codeintel_serving.tools.tool import Tool, in_thread_unpinned
 
 
 def _status(services: Services, request: StatusRequest, caller: Caller, deadline: Deadline) -> StatusResponse:
-    scope = services.resolver.scope_of(request, caller)
-    if request.repos and scope.repos:
-        raise InvalidRequest("give `repos` or `scope.repos`, not both")
+    scope = request.scope
     with step("scope.resolve"):
-        asked = scope.model_copy(update={"repos": request.repos or scope.repos})
+        asked = scope.model_copy(update={"repos": request.repos, "groups": []}) if request.repos else scope
         names = services.resolver.repositories(asked, caller)
+    ready = readiness(services)
     states, entries, pinned, files = [], [], list[Generation](), list[FileStatus]()
     try:
         for name in names:
@@ -48,7 +47,7 @@ def _status(services: Services, request: StatusRequest, caller: Caller, deadline
     return StatusResponse(
         repositories=states,
         files=files,
-        readiness=readiness(services),
+        readiness=ready if caller.principal.watches_all else ready.without_reasons(),
         index=entries,
         coverage=searched,
         run_id=run.run_id if run else "",

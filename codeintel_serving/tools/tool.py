@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -12,11 +13,11 @@ import anyio.to_thread
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded
-from codeintel_core.telemetry import current_run, run, step
+from codeintel_core.telemetry import current_run, step
 from codeintel_serving import freshness
 from codeintel_serving.budgeting import Page, Rung, page
 from codeintel_serving.models import Budget, Envelope, Model, ToolRequest
-from codeintel_serving.recording import Caller
+from codeintel_serving.recording import Caller, ledgered
 from codeintel_serving.resolving import Resolved
 from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import SUMMARIES
@@ -130,24 +131,42 @@ def in_thread_unpinned(
 
     async def running(services: Services, request: _Request, caller: Caller, _watch: Watch | None) -> _Response:
         stop = threading.Event()
-        limit_ms = request.deadline_ms or DEFAULT_DEADLINE_MS
-        deadline = Deadline.after(limit_ms / 1000, stop)
+        deadline = Deadline.after((request.deadline_ms or DEFAULT_DEADLINE_MS) / 1000, stop)
 
-        def recorded() -> _Response:
-            ids = {"run_id": caller.run_id, "session_id": caller.session_id}
-            with run(name, services.home.ledger, **ids), step("tool", tool=name, surface=caller.surface) as current:
-                response = work(services, request, caller, deadline)
+        def recorded(opened: _Request) -> _Response:
+            with ledgered(name, caller, services.home), step("tool", tool=name, surface=caller.surface) as current:
+                response = work(services, opened, caller, deadline)
                 current.set(tokens=response.budget.tokens, truncated=response.budget.truncated)
                 return response
 
         try:
-            async with asyncio.timeout(deadline.remaining_s + _GRACE_S):
-                return await anyio.to_thread.run_sync(recorded, abandon_on_cancel=True)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"{name} ran past its deadline of {limit_ms} ms; narrow the scope or raise deadline_ms"
-            ) from None
+            async with _limited(name, request):
+                opened = await services.scopes.opened(request, caller)
+                return await anyio.to_thread.run_sync(recorded, opened, abandon_on_cancel=True)
         finally:
             stop.set()
 
     return running
+
+
+def in_loop(name: str, work: Callable[[Services, _Request, Caller], Awaitable[_Response]]) -> Run[_Request, _Response]:
+    """`Tool.run` for work that waits and does not block; it opens the request's handle itself."""
+
+    async def running(services: Services, request: _Request, caller: Caller, _watch: Watch | None) -> _Response:
+        with ledgered(name, caller, services.home), step("tool", tool=name, surface=caller.surface):
+            async with _limited(name, request):
+                return await work(services, request, caller)
+
+    return running
+
+
+@asynccontextmanager
+async def _limited(name: str, request: ToolRequest) -> AsyncIterator[None]:
+    limit_ms = request.deadline_ms or DEFAULT_DEADLINE_MS
+    try:
+        async with asyncio.timeout(limit_ms / 1000 + _GRACE_S):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"{name} ran past its deadline of {limit_ms} ms; narrow the scope or raise deadline_ms"
+        ) from None

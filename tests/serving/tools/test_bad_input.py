@@ -42,7 +42,7 @@ SHARED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"detail": "all"}, 422, "invalid-request", "'ids', 'concise' or 'full'"),
     ({"unknown": 1}, 422, "invalid-request", "unknown"),
     ({"scope": {"repos": ["shpo"]}}, 404, "unknown-repository", "did you mean 'shop'?"),
-    ({"scope": {"repos": ["../shop"]}}, 404, "unknown-repository", "unknown repository"),
+    ({"scope": {"repos": ["../shop"]}}, 404, "unknown-repository", "no repository"),
     ({"scope": {"repos": ["shop"] * 10_000}}, 422, "invalid-request", "1000"),
     ({"scope": {"paths": ["*" * 300]}}, 422, "invalid-request", "20 stars"),
     ({"scope": {"languages": ["pyton"]}}, 422, "invalid-request", "did you mean 'python'?"),
@@ -53,7 +53,8 @@ SHARED: list[tuple[dict[str, Any], int, str, str]] = [
 LEAST: dict[str, dict[str, Any]] = {
     "search": {"query": "x"}, "answer": {"question": "x"}, "grep": {"pattern": "x"}, "symbols": {"name": "x"},
     "read": {"targets": ["store/publish.py"]}, "tree": {}, "overview": {}, "history": {},
-    "blame": {"path": "store/publish.py"}, "diff": {"old": "HEAD"}, "status": {},
+    "blame": {"path": "store/publish.py"}, "diff": {"old": "HEAD"}, "status": {}, "set_scope": {"scope": {}},
+    "get_scope": {"scope_id": "forged"},
 }  # fmt: skip
 
 CASES: list[tuple[str, dict[str, Any], int, str, str]] = [
@@ -79,6 +80,13 @@ CASES: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("history", {"until": "2026-99-01"}, 422, "invalid-request", "until is a date"),
     ("history", {"symbol": "publish_generation"}, 422, "invalid-request", "needs `path`"),
     ("history", {"text": "a\0b"}, 422, "invalid-request", "NUL"),
+    ("status", {"repos": ["shop"], "scope": {"repos": ["shop"]}}, 422, "invalid-request", "not both"),
+    ("status", {"repos": ["shpo"]}, 404, "unknown-repository", "did you mean 'shop'?"),
+    *((tool, {"scope": {"groups": ["x"]}, **more}, 404, "unknown-repository", "no group 'x'")
+      for tool, more in (("grep", {"pattern": "x"}), ("tree", {}), ("set_scope", {}))),
+    ("set_scope", {}, 422, "invalid-request", "scope: Field required"),
+    ("get_scope", {}, 422, "invalid-request", "scope_id: Field required"),
+    ("get_scope", {"scope_id": "scope_../../etc"}, 404, "unknown-scope", "expired"),
     ("history", {"limit": 101}, 422, "invalid-request", "100"),
     ("diff", {"old": "2020-01-01", "unit": "spans"}, 400, "invalid-revision", "commit"),
     ("grep", {"pattern": "x", "cursor": "forged"}, 422, "invalid-request", "budget.next_cursor"),
@@ -123,6 +131,8 @@ def test_shared_arguments(base_url: str, workshop: Workshop, tool: str) -> None:
     if tool == "status":  # it says of each repository what serves, globs and moments among the reasons
         cases = [case for case in cases if "paths" not in str(case[1]) and "languages" not in str(case[1])]
         cases = [case for case in cases if "as_of" not in str(case[1])]
+    if tool == "get_scope":  # it takes a handle, and never a scope
+        cases = [case for case in cases if "scope" not in case[1] or case[3] == "not both"]
     refused(base_url, cases, str(workshop.home.root))
 
 

@@ -28,7 +28,9 @@ def test_the_table_lists_every_tool_with_its_arguments() -> None:
     for (_, path, listed), tool in zip(rows, all_tools(), strict=True):
         assert path == tool.path
         assert re.findall(r"`(\w+)`", listed) == [
-            name for name in tool.request.model_fields if name not in PagedRequest.model_fields
+            name
+            for name, field in tool.request.model_fields.items()
+            if name not in PagedRequest.model_fields or field.is_required()
         ]
 
 

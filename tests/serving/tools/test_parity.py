@@ -18,11 +18,11 @@ from workshop import Workshop
 
 from codeintel_core.settings import get_settings
 from codeintel_serving.cli import app
-from codeintel_serving.tools.registry import SUMMARIES, all_tools, load
+from codeintel_serving.tools.registry import SERVED_ONLY, SUMMARIES, all_tools, load
 
 pytestmark = pytest.mark.e2e
 
-OF_THE_CALL = {"run_id", "trace_id", "stages"}
+OF_THE_CALL = {"run_id", "trace_id", "stages", "expires_in_s"}
 OF_THE_PROCESS = {"readiness"}  # the command line is another process than the server
 
 REQUESTS: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -46,11 +46,20 @@ REQUESTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "blame": ({"path": "shop:web/cart.js", "end_line": 2}, ["shop:web/cart.js", "--end-line", "2"]),
     "diff": ({"old": "HEAD", "unit": "lines"}, ["HEAD", "--unit", "lines"]),
     "status": ({"repos": ["shop"], "paths": ["web/cart.js", "x"]}, "--repo shop --path web/cart.js --path x".split()),
+    "set_scope": ({"scope": {"paths": ["store/**"]}}, []),
+    "get_scope": ({"scope_id": ""}, []),
 }  # fmt: skip
 
 
 def comparable(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in OF_THE_CALL | OF_THE_PROCESS}
+
+
+def request_of(http: httpx.Client, tool: str) -> dict[str, Any]:
+    """The request of a tool; the handle that `get_scope` needs is made."""
+    if tool == "get_scope":
+        return {"scope_id": http.post("/scope", json=REQUESTS["set_scope"][0]).json()["scope_id"]}
+    return REQUESTS[tool][0]
 
 
 def by_mcp(url: str, tool: str, arguments: dict[str, Any]) -> Any:
@@ -78,17 +87,23 @@ def test_every_tool_is_compared() -> None:
 @pytest.mark.usefixtures("_configured")
 @pytest.mark.parametrize("tool", REQUESTS)
 def test_the_same_request_has_the_same_result(http: httpx.Client, base_url: str, tool: str) -> None:
-    body, words = REQUESTS[tool]
+    body, words = request_of(http, tool), REQUESTS[tool][1]
     rest = http.post(load(tool).path, json=body)
     assert rest.status_code == 200, rest.text
     mcp = by_mcp(base_url, tool, body)
-    command = CliRunner().invoke(app, [tool, *words, "--json"])
-    assert command.exit_code == 0, command.output
-    expected = comparable(rest.json())
-    assert comparable(mcp.structured_content) == expected
-    assert comparable(json.loads(command.stdout)) == expected
+    expected, found = comparable(rest.json()), comparable(mcp.structured_content)
+    if tool == "set_scope":
+        assert expected.pop("scope_id") != found.pop("scope_id")
+    assert found == expected
     assert mcp.content[0].text
     assert expected["index"][0]["repo"] == "shop"
+    command = CliRunner().invoke(app, [tool, *words, "--json"])
+    if tool in SERVED_ONLY:
+        assert command.exit_code == 2
+        assert f"No such command '{tool}'" in command.output
+    else:
+        assert command.exit_code == 0, command.output
+        assert comparable(json.loads(command.stdout)) == expected
 
 
 def test_results_follow_the_schemas_that_are_told(http: httpx.Client, base_url: str) -> None:
@@ -98,7 +113,7 @@ def test_results_follow_the_schemas_that_are_told(http: httpx.Client, base_url: 
 
     tools, openapi = asyncio.run(listed()), http.get("/openapi.json").json()
     for tool in all_tools():
-        body = REQUESTS[tool.name][0]
+        body = request_of(http, tool.name)
         told = tools[tool.name]
         assert told.description == tool.description
         assert told.annotations.read_only_hint is tool.is_read_only
