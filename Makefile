@@ -13,7 +13,7 @@ FAISS ?= cpu
 # vLLM for the CPU: 3 GB, so outside the main environment, and only for `make test-vllm`.
 VLLM ?= $(CURDIR)/.vllm
 
-.PHONY: setup demo test test-vllm unit check dagster serve bench bench-quality bench-tuning clean
+.PHONY: setup demo test test-vllm unit conformance check fuzz dagster serve bench bench-quality bench-tuning clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -45,11 +45,19 @@ $(VLLM)/.installed: requirements/vllm.txt requirements/vllm-no-deps.txt
 	$(VLLM)/bin/pip install -qq --disable-pip-version-check --no-compile --no-deps -r requirements/vllm-no-deps.txt
 	@touch $@
 
+# The official MCP suite and inspector; needs npm. Expected failures: tests/conformance/expected-failures.yml.
+conformance: setup
+	@BIN="$(CURDIR)/$(BIN)" tests/conformance/run.sh
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Requests made from the OpenAPI document, valid and not: 5,000 of them.
+fuzz: setup
+	CODEINTEL_FUZZ_CASES=5000 $(BIN)/python -m pytest tests/serving/api/test_fuzz.py
 
 dagster: setup
 	@mkdir -p "$(DAGSTER_HOME)" && cp dagster.yaml "$(DAGSTER_HOME)/dagster.yaml"

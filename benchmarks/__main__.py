@@ -20,7 +20,17 @@ from benchmarks import machine
 from benchmarks.rows import Row
 from benchmarks.workplace import Workplace
 
-SUBJECTS = ("chunking", "embedding", "builds", "queries", "pipeline_overhead", "dense", "sparse", "growth")
+SUBJECTS = (
+    "chunking",
+    "embedding",
+    "builds",
+    "queries",
+    "pipeline_overhead",
+    "code_tools",
+    "dense",
+    "sparse",
+    "growth",
+)
 _NEEDS_BUILD = {"queries", "pipeline_overhead"}
 _HOME = Path(os.environ.get("CODEINTEL_HOME", ".codeintel")).absolute()
 

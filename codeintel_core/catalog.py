@@ -8,10 +8,8 @@ them (`catalog_overlay.*`). A reader sees them as one.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -21,15 +19,15 @@ from numpy.typing import NDArray
 from codeintel_core import chunk_rows
 from codeintel_core.chunk_rows import ChunkRow, ChunkRows
 from codeintel_core.chunking.rows import FileRow
+from codeintel_core.database import Database, Query
 from codeintel_core.deadline import Deadline
-from codeintel_core.errors import DeadlineExceeded, GenerationCorrupt, InvalidPattern
+from codeintel_core.errors import GenerationCorrupt, InvalidPattern
 from codeintel_core.patterns import Pattern
 from codeintel_core.scope import Scope
-from codeintel_core.stopping import stoppable
+from codeintel_core.symbol_table import SymbolTable, is_unicode
 
 __all__ = ["FILE_NAME", "OVERLAY_NAME", "Catalog", "ChunkRow", "build", "extend"]
 
-_T = TypeVar("_T")
 FILE_NAME, OVERLAY_NAME = "catalog.duckdb", "catalog_overlay.duckdb"
 _KEYS = {"chunks": "chunk_id", "files": "path", "symbols": "name, path, start_line"}
 _KEPT = "UNION ALL SELECT * FROM parent.{0} ANTI JOIN gone USING (path)"  # of the parent's overlay
@@ -102,72 +100,80 @@ def _quoted(path: Path) -> str:
 
 
 class Catalog:
-    """A catalog open for reading; every call uses its own cursor, so threads do not wait for each other.
+    """A catalog open for reading; safe to use from several threads at once.
 
     Queries see `chunks`, `files` and `symbols` as one table each, with the overlay applied.
+
+    Attributes:
+        symbols: its definitions and references.
     """
 
     def __init__(self, path: Path) -> None:
         """Open catalog.duckdb and the overlay beside it, if there is one; raises `GenerationCorrupt`."""
-        self._connection = duckdb.connect(":memory:", config={"threads": "1"})
+        connection = duckdb.connect(":memory:", config={"threads": "1"})
         overlay = path.with_name(OVERLAY_NAME)
         try:
-            self._connection.execute(f"ATTACH {_quoted(path)} AS base (READ_ONLY)")
+            connection.execute(f"ATTACH {_quoted(path)} AS base (READ_ONLY)")
             if overlay.exists():
-                self._connection.execute(f"ATTACH {_quoted(overlay)} AS overlay (READ_ONLY)")
+                connection.execute(f"ATTACH {_quoted(overlay)} AS overlay (READ_ONLY)")
             for name in _KEYS:
                 view = _SEEN.format(name) if overlay.exists() else f"SELECT * FROM base.{name}"  # noqa: S608 (our names)
-                self._connection.execute(f"CREATE VIEW {name} AS {view}")
-            gone = self._connection.execute("SELECT path FROM overlay.gone").fetchall() if overlay.exists() else []
+                connection.execute(f"CREATE VIEW {name} AS {view}")
+            gone = connection.execute("SELECT path FROM overlay.gone").fetchall() if overlay.exists() else []
             self._rows = ChunkRows(path.parent, {path for (path,) in gone})
         except duckdb.Error as error:
-            self._connection.close()
+            connection.close()
             raise GenerationCorrupt(f"{path.name} cannot be opened: {str(error).splitlines()[0]}") from None
         except GenerationCorrupt:
-            self._connection.close()
+            connection.close()
             raise
+        self._database = Database(connection)
+        self.symbols = SymbolTable(self._database)
 
     def close(self) -> None:
         """Close the files; rows stay mapped until the last one that was given out is gone."""
-        self._connection.close()
+        self._database.close()
+
+    def problem(self) -> str:
+        """Why the catalog does not answer, '' when it does."""
+        try:
+            self._database.row(Query("SELECT chunk_id FROM chunks").then("LIMIT 1"))
+        except duckdb.Error as error:
+            return f"a catalog cannot be read: {str(error).splitlines()[0][:200]}"
+        return ""
 
     def hydrate(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow]:
         """Chunks by id; ids that are unknown or outside the scope are left out."""
         wanted = np.unique(np.asarray(chunk_ids, np.int64))
         if scope.filters_chunks and len(wanted):
-            wanted = self._inside(wanted, scope)
+            query = Query("SELECT chunk_id FROM chunks").where(
+                "chunk_id IN (SELECT unnest($ids))", ids=wanted.tolist()
+            )  # fmt: skip
+            wanted = np.sort(self._database.column(query.inside(scope), "chunk_id"))
         return self._rows.take(wanted)
 
     def allowed_ids(self, scope: Scope) -> NDArray[np.int64] | None:
         """Ids of all chunks inside the scope, or None when the scope filters nothing."""
         if not scope.filters_chunks:
             return None
-        where, values = _where(scope)
-        query = f"SELECT chunk_id FROM chunks WHERE true{where}"  # noqa: S608
-        return self._fetch(query, values, _ids)
-
-    def _inside(self, chunk_ids: NDArray[np.int64], scope: Scope) -> NDArray[np.int64]:
-        """Those of the ids that the scope admits, sorted."""
-        where, values = _where(scope)
-        query = f"SELECT chunk_id FROM chunks WHERE chunk_id IN (SELECT unnest($ids)){where} ORDER BY chunk_id"  # noqa: S608
-        return self._fetch(query, {"ids": chunk_ids.tolist(), **values}, _ids)
+        return self._database.column(Query("SELECT chunk_id FROM chunks").inside(scope), "chunk_id")
 
     def definitions(self, names: Sequence[str], scope: Scope, limit: int) -> list[tuple[int, str, str]]:
         """(chunk_id, name, symbol) of definitions that bear one of the names exactly, within the scope."""
-        asked = {f"name_{at}": name for at, name in enumerate(filter(_is_unicode, names))}
+        asked = {f"name_{at}": name for at, name in enumerate(filter(is_unicode, names))}
         if not asked:
             return []
-        where, values = _where(scope)
-        inside = f" AND chunk_id IN (SELECT chunk_id FROM chunks WHERE true{where})" if where else ""  # noqa: S608
         wanted = ", ".join(f"${key}" for key in asked)  # an index look-up, which a subquery is not
-        # Sorting here, not there: planning it would take longer than the few rows do.
-        rows = self._fetch(
-            f"""SELECT chunk_id, name, symbol FROM symbols
-                WHERE role = 'definition' AND chunk_id IS NOT NULL AND name IN ({wanted}){inside}""",  # noqa: S608
-            {**asked, **values},
-            duckdb.DuckDBPyConnection.fetchall,
+        query = (
+            Query("SELECT chunk_id, name, symbol FROM symbols")
+            .where("role = 'definition' AND chunk_id IS NOT NULL")
+            .where(f"name IN ({wanted})", **asked)
         )
-        found = {(int(chunk_id), str(name), str(symbol)) for chunk_id, name, symbol in rows}
+        if scope.filters_chunks:
+            inside = Query("SELECT chunk_id FROM chunks").inside(scope)
+            query = query.where(f"chunk_id IN ({inside.sql})", **inside.values)
+        # Sorting here, not there: planning it would take longer than the few rows do.
+        found = {(int(chunk_id), str(name), str(symbol)) for chunk_id, name, symbol in self._database.rows(query)}
         return sorted(found, key=lambda row: (len(row[2]), row[0], row[1], row[2]))[:limit]
 
     def matching(
@@ -179,33 +185,39 @@ class Catalog:
             DeadlineExceeded: the scan was stopped at the deadline.
             InvalidPattern: DuckDB's RE2 refuses what ours took.
         """
-        where, values = _where(scope)
         hit, count = _SCANS[pattern.is_literal]
         wanted = pattern.text if pattern.is_literal else pattern.expression
-        query = f"""SELECT chunk_id, {count}, {hit.format("name")} OR {hit.format("signature")} AS names, file_class
-            FROM chunks WHERE {hit.format("text")}{where}
-            ORDER BY names DESC, file_class = 'source' DESC, 2 DESC, chunk_id LIMIT $limit"""  # noqa: S608
-        cursor = self._connection.cursor()
-        stop = threading.Timer(deadline.remaining_s, cursor.interrupt)
-        stop.start()
+        names = f"{hit.format('name')} OR {hit.format('signature')}"
+        query = (
+            Query(f"SELECT chunk_id, {count}, {names} AS names, file_class FROM chunks")  # noqa: S608 (our scans)
+            .where(hit.format("text"), pattern=wanted)
+            .inside(scope)
+            .then("ORDER BY names DESC, file_class = 'source' DESC, 2 DESC, chunk_id LIMIT $limit", limit=limit)
+        )
         try:
-            with stoppable(cursor.interrupt):
-                rows = cursor.execute(query, {"pattern": wanted, "limit": limit, **values}).fetchall()
-        except duckdb.InterruptException:
-            raise DeadlineExceeded("the scan ran past its deadline; narrow the scope") from None
+            rows = self._database.rows(query, deadline)
         except duckdb.InvalidInputException as error:
             raise InvalidPattern(f"the pattern cannot be run: {str(error).splitlines()[0][:200]}") from None
-        finally:
-            stop.cancel()
         return [(int(chunk_id), int(matches), bool(names), str(kind)) for chunk_id, matches, names, kind in rows]
 
     def file(self, path: str) -> FileRow | None:
         """The file at `path`, or None."""
-        query = f"SELECT {_FILE_COLUMNS} FROM files WHERE path = $path"  # noqa: S608
-        if not _is_unicode(path):
+        if not is_unicode(path):
             return None
-        row = self._fetch(query, {"path": path}, duckdb.DuckDBPyConnection.fetchone)
+        row = self._database.row(Query(f"SELECT {_FILE_COLUMNS} FROM files").where("path = $path", path=path))  # noqa: S608
         return FileRow(*row) if row else None
+
+    def has_folder(self, path: str) -> bool:
+        """Whether a file that was indexed as text lies below the folder."""
+        query = Query("SELECT 1 FROM files").where("skip_reason = '' AND starts_with(path, $path)", path=f"{path}/")
+        return is_unicode(path) and self._database.row(query.then("LIMIT 1")) is not None
+
+    def files(self, scope: Scope, *, readable: bool = False, deadline: Deadline | None = None) -> list[FileRow]:
+        """The files inside the scope by path, or only those that were indexed as text."""
+        query = Query(f"SELECT {_FILE_COLUMNS} FROM files").inside(scope)  # noqa: S608
+        if readable:
+            query = query.where("skip_reason = ''")
+        return [FileRow(*row) for row in self._database.rows(query.then("ORDER BY path"), deadline)]
 
     def paths(self, chunk_ids: Sequence[int]) -> dict[int, str]:
         """Path of each chunk that is there."""
@@ -213,48 +225,15 @@ class Catalog:
 
     def count(self) -> int:
         """Number of chunks."""
-        (found,) = self._fetch("SELECT count(*) FROM chunks", {}, duckdb.DuckDBPyConnection.fetchone) or (0,)
+        (found,) = self._database.row(Query("SELECT count(*) FROM chunks")) or (0,)
         return int(found)
 
     def sample_definitions(self, count: int) -> list[ChunkRow]:
         """Some chunks that define a symbol which no other chunk defines, in a fixed order (for smoke queries)."""
-        rows = self._fetch(
-            f"""SELECT {_CHUNK_COLUMNS} FROM chunks
-                WHERE parts = 1 AND length(name) >= 6 AND file_class = 'source'
-                  AND name IN (SELECT name FROM chunks GROUP BY name HAVING count(*) = 1)
-                ORDER BY hash(chunk_id), chunk_id LIMIT $count""",  # noqa: S608
-            {"count": count},
-            duckdb.DuckDBPyConnection.fetchall,
+        query = (
+            Query(f"SELECT {_CHUNK_COLUMNS} FROM chunks")  # noqa: S608
+            .where("parts = 1 AND length(name) >= 6 AND file_class = 'source'")
+            .where("name IN (SELECT name FROM chunks GROUP BY name HAVING count(*) = 1)")
+            .then("ORDER BY hash(chunk_id), chunk_id LIMIT $count", count=count)
         )
-        return [ChunkRow(*row) for row in rows]
-
-    def _fetch(self, query: str, values: Mapping[str, object], take: Callable[[duckdb.DuckDBPyConnection], _T]) -> _T:
-        """What `take` reads of the result, through a cursor of its own; stopped when the current work is given up."""
-        cursor = self._connection.cursor()
-        with stoppable(cursor.interrupt):
-            return take(cursor.execute(query, dict(values)))
-
-
-def _ids(result: duckdb.DuckDBPyConnection) -> NDArray[np.int64]:
-    found: dict[str, Any] = result.fetchnumpy()
-    ids: NDArray[np.int64] = found["chunk_id"]
-    return ids
-
-
-def _is_unicode(text: str) -> bool:
-    """False for text with lone surrogates, which DuckDB does not take."""
-    return text.isascii() or text == text.encode("utf-8", "replace").decode()
-
-
-def _where(scope: Scope) -> tuple[str, dict[str, object]]:
-    parts, values = [], dict[str, object]()
-    if scope.paths:
-        parts.append("regexp_full_match(path, $path_regex)")
-        values["path_regex"] = scope.path_regex()
-    if scope.languages:
-        parts.append("language IN (SELECT unnest($languages))")
-        values["languages"] = list(scope.languages)
-    if scope.excluded_classes:
-        parts.append("file_class NOT IN (SELECT unnest($excluded))")
-        values["excluded"] = list(scope.excluded_classes)
-    return "".join(f" AND {part}" for part in parts), values
+        return [ChunkRow(*row) for row in self._database.rows(query)]

@@ -44,6 +44,63 @@ class UnknownRepository(CodeIntelError):
     status = 404
 
 
+class UnknownScope(CodeIntelError):
+    """No scope of that handle; expired, forged and another caller's handles have the same wording."""
+
+    slug = "unknown-scope"
+    title = "Unknown scope"
+    status = 404
+
+
+class Unauthorized(CodeIntelError):
+    """The server has API keys and the request shows none that is valid."""
+
+    slug = "unauthorized"
+    title = "A key is needed"
+    status = 401
+
+    def __init__(self, message: str, *, was_given: bool = False) -> None:
+        """`was_given`: a key was shown and refused."""
+        super().__init__(message)
+        self.was_given = was_given
+
+
+class Forbidden(CodeIntelError):
+    """The key is valid but lacks the permission."""
+
+    slug = "forbidden"
+    title = "Not permitted"
+    status = 403
+
+    def __init__(self, message: str, permission: str) -> None:
+        super().__init__(message)
+        self.permission = permission
+
+
+class _Refused(CodeIntelError):
+    """Nothing is wrong with the request: it may be sent again in `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(_Refused):
+    """The caller sends more requests than its rate limit allows; `Retry-After` says when it may go on."""
+
+    slug = "rate-limited"
+    title = "Too many requests"
+    status = 429
+
+
+class Overloaded(_Refused):
+    """The server works on as many requests of this kind as it can; `Retry-After` says when to try again."""
+
+    slug = "overloaded"
+    title = "Overloaded"
+    status = 503
+
+
 class UnknownFile(CodeIntelError):
     """No such file in the pinned commit; the wording is the same for hidden and missing files."""
 
@@ -127,6 +184,14 @@ class UnknownGeneration(CodeIntelError):
     slug = "unknown-generation"
     title = "Unknown generation"
     status = 404
+
+
+class StaleCursor(CodeIntelError):
+    """A generation that the cursor's pages come from is no longer kept."""
+
+    slug = "stale-cursor"
+    title = "Stale cursor"
+    status = 410
 
 
 class InvalidPattern(CodeIntelError):

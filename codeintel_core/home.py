@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
-from codeintel_core.errors import InvalidName
+from codeintel_core.errors import InvalidName, UnknownRepository
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_MOST_LISTED = 20
+_MOST_COMPARED = 1_000
 
 
 def check_name(name: str) -> str:
@@ -160,3 +164,17 @@ class Home:
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.root / "dagster"
+
+    @property
+    def keys(self) -> Path:
+        """API keys, hashed (JSON)."""
+        return self.root / "access" / "keys.json"
+
+
+def unknown_repository(name: str, known: Sequence[str]) -> UnknownRepository:
+    """The error for a name that is not among `known`, the repositories that exist for the caller."""
+    listed = ", ".join(known[:_MOST_LISTED]) or "none; run `codeintel add PATH_OR_URL`"
+    more = f" and {len(known) - _MOST_LISTED} more" if len(known) > _MOST_LISTED else ""
+    meant = get_close_matches(name[:100], known[:_MOST_COMPARED], n=1, cutoff=0.75)
+    hint = f"; did you mean '{meant[0]}'?" if meant else ""
+    return UnknownRepository(f"no repository '{name[:100]}' is registered (registered: {listed}{more}){hint}")

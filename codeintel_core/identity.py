@@ -38,6 +38,11 @@ def contract_id(fields: Iterable[str]) -> str:
     return _digest(fields, 8).hex()
 
 
+def fields_id(*fields: str) -> str:
+    """Id (16 hex digits) of anything told apart by an ordered list of texts."""
+    return _digest(fields, 8).hex()
+
+
 def new_gen_id(created_at: datetime, commit: str) -> str:
     """A new generation id: sorts by time, names the commit, never repeats."""
     return f"{created_at:%Y%m%dt%H%M%S%f}-{commit[:10]}-{secrets.token_hex(2)}"

@@ -59,8 +59,43 @@ class Settings(BaseSettings):
     git_timeout_s: float = Field(600.0, gt=0, description="Limit for one git command (fetch included), in seconds.")
     verify_digests: bool = Field(True, description="Check the SHA-256 of every file before a generation is opened.")
 
-    host: str = Field("127.0.0.1", description="Address that `codeintel serve` binds.")
+    host: str = Field(
+        "127.0.0.1", description="Address that `codeintel serve` binds; others than loopback need API keys."
+    )
     port: int = Field(8321, ge=1, le=65535, description="Port that `codeintel serve` binds.")
+    rate_limit: str = Field(
+        "1200/minute",
+        pattern=r"^(none|[1-9]\d{0,8}/(second|minute|hour|day))$",
+        description="Requests of one key, or of one address without a valid key, once there are keys; or `none`.",
+    )
+    allowed_hosts: str = Field(
+        "", description="Names besides loopback and the bound address that the server answers to, comma-separated."
+    )
+    allowed_origins: str = Field(
+        "", description="Origins besides its own whose pages may call the server (`https://a.example`), likewise."
+    )
+    concurrent_answers: int = Field(8, ge=1, le=10_000, description="Answers at the same time; more are refused.")
+    concurrent_searches: int = Field(
+        16, ge=1, le=10_000, description="Searches and other costly tools at the same time; more are refused."
+    )
+    concurrent_others: int = Field(32, ge=1, le=10_000, description="Other requests at the same time; likewise.")
+    concurrent_requests: int = Field(
+        512, ge=1, le=100_000, description="Requests held at the same time, those still arriving included; likewise."
+    )
+    body_timeout_s: float = Field(10.0, gt=0, le=600, description="Limit for sending the body of a request.")
+    shutdown_notice_s: float = Field(
+        1.0, ge=0, le=300, description="After SIGTERM, how long the server says `draining` before it stops to listen."
+    )
+    shutdown_grace_s: int = Field(10, ge=0, le=3_600, description="Then, how long requests in flight may still take.")
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis that shares scopes between workers (`redis://127.0.0.1:6379/0`); else each has its own.",
+    )
+    redis_timeout_ms: int = Field(
+        100, ge=1, le=10_000, description="Longest wait for Redis; after it, Redis is left alone for a second."
+    )
+    scope_entries: int = Field(10_000, ge=1, le=10_000_000, description="Scopes kept in the memory of a worker.")
+    scope_ttl_s: float = Field(3_600.0, gt=0, le=2_592_000, description="Life of a scope handle.")
     watch_interval_s: float = Field(1.0, gt=0, description="How often the server looks for new generations.")
 
     retrieval_budget_ms: int = Field(400, ge=1, le=60_000, description="Budget of all retrieval channels together.")
@@ -127,6 +162,13 @@ class Settings(BaseSettings):
             return value.expanduser().absolute() if value else None
         except RuntimeError as error:  # `~name` of nobody
             raise ValueError(str(error)) from None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("the URL of Redis starts with redis://, rediss:// or unix://")
+        return value
 
     @field_validator("chat_base_url", "embed_base_url", "rerank_base_url", "sparse_base_url")
     @classmethod

@@ -1,94 +1,70 @@
-"""What the commands `search`, `answer`, `read` and `status` print: results on stdout, remarks on stderr."""
+"""What the commands of the tools print: results on stdout, remarks on stderr."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import typer
 
-from codeintel_core.telemetry import run
 from codeintel_core.telemetry.ledger import read as read_ledger
-from codeintel_serving.answer import orchestrator
 from codeintel_serving.answer.events import Event, StageEvent, TokenEvent
 from codeintel_serving.display import inline, printable
 from codeintel_serving.explanation import explanation_lines
-from codeintel_serving.mcp.targets import parse
-from codeintel_serving.models import AnswerRequest, AnswerResponse, Citation, RepositoryStatus, SearchHit, SearchRequest
+from codeintel_serving.models import (
+    AnswerResponse,
+    Citation,
+    Envelope,
+    RepositoryStatus,
+    SearchHit,
+    SearchResponse,
+    StatusResponse,
+    ToolRequest,
+)
 from codeintel_serving.problems import checked
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
+from codeintel_serving.tools.tool import Tool
 
 _CALLER = Caller("cli")
+_Printer = Callable[[Tool[Any, Any], Any], None]
 
 
-def search(services: Services, arguments: Mapping[str, Any], as_json: bool, verbose: bool) -> None:
-    """Search with the arguments of a `SearchRequest` and print one line per hit."""
-    request = checked(SearchRequest, **arguments)
-    services.warm(request.scope.repos, request.scope.as_of)
-    found = services.search(request, _CALLER)
+def show(services: Services, tool: Tool[Any, Any], values: Mapping[str, Any], as_json: bool, verbose: bool) -> None:
+    """Run a tool and print what it found.
+
+    `values` are the request's fields, and those of its scope beside them.
+    """
+    own = {name: value for name, value in values.items() if name in tool.request.model_fields}
+    scope = {name: value for name, value in values.items() if name not in own}
+    request = checked(tool.request, **own, **({"scope": scope} if scope else {}))
+    if tool.needs_models:
+        services.warm(request.scope.repos, request.scope.as_of)
+    telling = _Telling(text=not as_json, stages=verbose) if tool.name == "answer" else None
+    found = asyncio.run(_found(services, tool, request, telling))
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
-        several = len(found.index) > 1
-        for hit in found.results:
-            typer.echo(_hit_line(hit, several))
-            for line in explanation_lines(hit):
-                typer.echo(f"    {line}")
-        _remark([*found.warnings, *([] if found.results else ["no results"])])
-    if verbose:
+        printer: _Printer = _PRINTERS.get(tool.name, _print_text)
+        printer(tool, found)
+    if verbose and telling is None:
         _show_stages(services, found.run_id)
 
 
-def answer(
-    services: Services,
-    question: str,
-    scope: Mapping[str, Any],
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    """Answer: print the text as it is written, then its citations; with `verbose`, each stage on stderr as it ends."""
-    request = checked(AnswerRequest, question=question, scope=scope)
-    services.warm(request.scope.repos, request.scope.as_of)
-    found = asyncio.run(_answered(services, request, _Telling(text=not as_json, stages=verbose)))
-    if as_json:
-        typer.echo(found.model_dump_json(indent=2))
-    else:
-        typer.echo("" if found.answer.endswith("\n") else "\n")
-        for cited in found.citations:
-            typer.echo(_citation_line(cited))
-        reasons = "; ".join(found.confidence.reasons)
-        _remark([f"confidence {found.confidence.value:.2f}: {reasons}", *found.limits])
-
-
-async def _answered(services: Services, request: AnswerRequest, telling: _Telling) -> AnswerResponse:
+async def _found(services: Services, tool: Tool[Any, Any], request: ToolRequest, telling: _Telling | None) -> Envelope:
     try:
-        return await orchestrator.answer(services, request, _CALLER, telling)
+        found: Envelope = await tool.run(services, request, _CALLER, telling)
+        return found
     finally:
         await services.aclose()
 
 
-def read(services: Services, targets: Sequence[str], as_of: str, as_json: bool) -> None:
-    """Print the asked lines of each target; with `--json`, a list of what `POST /files/read` returns."""
-    requests = [parse(target, as_of) for target in targets]
-    with run("read", None):
-        found = [services.read(request) for request in requests]
-    if as_json:
-        typer.echo(json.dumps([text.model_dump(mode="json") for text in found], indent=2))
-        return
-    for text in found:
-        if len(found) > 1:
-            _remark([f"{text.repo}:{inline(text.path)}:{text.start_line}-{text.end_line}"])
-        typer.echo(printable(text.text))
-
-
 @dataclass(slots=True)
 class _Telling:
-    """Prints events of an answer as they happen."""
+    """Prints events of an answer as they happen: its text as it is written, each stage on stderr as it ends."""
 
     text: bool
     stages: bool
@@ -107,17 +83,44 @@ class _Telling:
             _remark([_stage_line(stage.name, stage.status, stage.ms, stage.reason)])
 
 
-def status(services: Services, repos: Sequence[str], as_json: bool) -> None:
-    """Print the state of each repository."""
-    with run("status", None):
-        found = services.status(repos)
-    if as_json:
-        typer.echo(found.model_dump_json(indent=2))
-        return
+def _print_text(tool: Tool[Any, Any], found: Envelope) -> None:
+    typer.echo(printable(tool.text(found)))
+    _remark([*found.warnings, *filter(None, [found.budget.how_to_narrow])])
+
+
+def _print_search(_: Tool[Any, Any], found: SearchResponse) -> None:
+    several = len(found.index) > 1
+    for hit in found.results:
+        typer.echo(_hit_line(hit, several))
+        for line in explanation_lines(hit):
+            typer.echo(f"    {line}")
+    remarks = [*found.warnings, *filter(None, [found.budget.how_to_narrow])]
+    _remark([*remarks, *([] if found.results else ["no results"])])
+
+
+def _print_answer(_: Tool[Any, Any], found: AnswerResponse) -> None:
+    typer.echo("" if found.answer.endswith("\n") else "\n")  # the text was printed as it was written
+    for cited in found.citations:
+        typer.echo(_citation_line(cited))
+    reasons = "; ".join(found.confidence.reasons)
+    _remark([f"confidence {found.confidence.value:.2f}: {reasons}", *found.limits])
+
+
+def _print_status(_: Tool[Any, Any], found: StatusResponse) -> None:
     for state in found.repositories:
         typer.echo("\n".join(_status_lines(state)))
+    for file in found.files:
+        typer.echo(f"{file.repo}:{inline(file.path)}: {file.reason or 'indexed'}")
     if not found.repositories:
         _remark(["no repository is registered; run `codeintel add PATH_OR_URL`"])
+
+
+_PRINTERS: dict[str, _Printer] = {
+    "search": _print_search,
+    "answer": _print_answer,
+    "status": _print_status,
+}
+"""Tools whose commands print for people what their text twins do not; the others print the twin."""
 
 
 def _hit_line(hit: SearchHit, several: bool) -> str:

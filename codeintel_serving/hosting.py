@@ -12,25 +12,22 @@ from contextlib import contextmanager, suppress
 
 import typer
 
-from codeintel_serving.access import listen
+from codeintel_serving.access.listening import listen
 from codeintel_serving.services import Services
 
 
 def serve(services: Services, host: str, port: int) -> None:
     """Serve HTTP until interrupted; raises `InvalidRequest` when it may not or cannot listen there."""
-    with listen(host, port) as listener:
-        import uvicorn
-
-        from codeintel_serving.api.app import create_app
+    with listen(host, port, has_keys=services.keys.is_required) as listener:
+        from codeintel_serving.api.server import Server
 
         services.start()
-        gc.freeze()  # what is loaded now stays: full collections would look at all of it, for 30 ms, within requests
-        config = uvicorn.Config(create_app(services), log_config=None, access_log=False, server_header=False)
+        gc.freeze()  # what is loaded now stays: full collections need not look at all of it within requests
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"serving on http://{shown}:{port} (MCP at /mcp, metrics at /metrics); Ctrl-C stops", err=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again after its shutdown
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            Server(services).run(sockets=[listener])
 
 
 def serve_stdio(services: Services) -> None:

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded, InvalidRequest
-from codeintel_core.telemetry import current_run
+from codeintel_core.telemetry import Run, Status, current_run
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import FieldError, Problem
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_BAD = (Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
+_MOST_LIMITS = 10
 _log = logging.getLogger("codeintel.serving")
 
 
@@ -28,8 +30,21 @@ def problem(code: str, title: str, status: int, detail: str, errors: Sequence[Fi
         code=code,
         run_id=run.run_id if run else "",
         trace_id=run.trace_id if run else "",
+        stage=_stage(run),
+        limits=_limits(run),
         errors=list(errors),
     )
+
+
+def _stage(run: Run | None) -> str:
+    """The kind of step that failed last."""
+    return next((step.kind for step in reversed(run.steps) if step.status in _BAD), "") if run else ""
+
+
+def _limits(run: Run | None) -> list[str]:
+    """What each step that failed or was skipped said."""
+    told = [s for s in run.steps if s.status in _BAD or (s.status is Status.SKIPPED and s.reason)] if run else []
+    return [without_server_paths(f"{s.kind} {s.status}: {s.reason}".rstrip(": ")) for s in told[-_MOST_LIMITS:]]
 
 
 def problem_of(error: BaseException) -> Problem:

@@ -12,20 +12,22 @@ from codeintel_core.generations.generation import Generation
 from codeintel_core.home import Home
 from codeintel_core.retrieval.channels import DENSE, LEXICAL
 from codeintel_core.retrieval.engine import ChannelRank, Hit, SearchResult
-from codeintel_core.telemetry import Run, Status, run, step
+from codeintel_core.telemetry import Run, Status, current_run, run, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_core.traces.record import AnswerTrace
+from codeintel_serving.access.principal import LOCAL, Principal
 
 _ABSENT = ChannelRank(0, 0.0)  # ranks start at 1
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the face, and the ids the face was given or minted."""
+    """Who asks: the face, the ids the face was given or minted, and the principal it has authenticated."""
 
     surface: str  # rest, mcp or cli
     run_id: str = ""
     session_id: str = ""
+    principal: Principal = LOCAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,22 @@ class Asked:
 
 
 @contextmanager
+def ledgered(operation: str, caller: Caller, home: Home) -> Iterator[Run]:
+    """A run with a ledger; its steps are told to the run around it too, whose problem names the stage that failed."""
+    around = current_run()
+    with run(operation, home.ledger, run_id=caller.run_id, session_id=caller.session_id) as current:
+        current.ledger_line({"event": "caller", "key": caller.principal.id})  # whose report this run may become
+        try:
+            yield current
+        finally:
+            if around is not None:
+                around.steps.extend(current.steps)
+
+
+@contextmanager
 def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) -> Iterator[tuple[Run, AnswerTrace]]:
     """Open the run; at the end write the trace row with status ok, empty (set by the caller), error or cancelled."""
+    around = current_run()
     with run(asked.operation, home.ledger, run_id=caller.run_id, session_id=caller.session_id) as current:
         trace = AnswerTrace(
             run_id=current.run_id,
@@ -57,6 +73,7 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             retrieval_budget_ms=asked.retrieval_budget_ms,
             total_budget_ms=asked.total_budget_ms,
         )
+        current.ledger_line({"event": "caller", "key": caller.principal.id})  # whose report this run may become
         try:
             yield current, trace
         except (asyncio.CancelledError, KeyboardInterrupt):
@@ -68,6 +85,8 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             raise
         finally:
             trace.close(current)
+            if around is not None:
+                around.steps.extend(current.steps)  # the problem that the face answers names the stage
             with step("trace.write") as writing:
                 if not journal.write(trace):
                     writing.end(Status.FAILED, "the trace journal cannot be written")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,38 +15,29 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.embedding.queries import CachedQueries
 from codeintel_core.errors import CodeIntelError, UnknownGeneration, UnknownRepository
-from codeintel_core.generations import rollback
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.reader import Library
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.models.roles import chat_model, score_model
-from codeintel_core.repository import mirror
-from codeintel_core.retrieval.engine import Hit, SearchEngine
+from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
-from codeintel_core.telemetry import current_run, metrics, step
+from codeintel_core.telemetry import metrics, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_serving import files, freshness
-from codeintel_serving.display import without_server_paths
+from codeintel_serving.access.keys import KeyRing
+from codeintel_serving.budgeting import page
 from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
 from codeintel_serving.freshness import Freshness
-from codeintel_serving.models import (
-    ChannelScore,
-    Explanation,
-    Lines,
-    ReadRequest,
-    ReadResponse,
-    RepositoryStatus,
-    SearchHit,
-    SearchRequest,
-    SearchResponse,
-    StatusResponse,
-)
+from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit
+from codeintel_serving.models import ReadRequest, ReadResponse, ScopeModel, SearchRequest, SearchResponse, ToolRequest
 from codeintel_serving.probes import Probes
-from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
+from codeintel_serving.recording import Asked, Caller, ledgered, note_generations, note_hits, recorded
+from codeintel_serving.resolving import Resolver
 from codeintel_serving.results import CachedSearch
+from codeintel_serving.scope.handles import Scopes
 
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
@@ -57,7 +48,8 @@ class Services:
     """Everything that serves one home; close it, or use it as a context manager.
 
     Attributes:
-        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness: the parts, wired.
+        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, keys, freshness, resolver,
+            scopes: the parts, wired.
         sparse: the sparse encoder, or None when no sparse model is configured.
     """
 
@@ -74,9 +66,12 @@ class Services:
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
         self.journal = TraceJournal(self.home.trace_journal)
+        self.keys = KeyRing(self.home.keys)
         self.freshness = Freshness(self.library, settings.watch_interval_s)
+        self.resolver = Resolver(self.library)
+        self.scopes = Scopes(settings, self.resolver, self.freshness)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
-        self._stopping = threading.Event()
+        self._stopping, self._draining = threading.Event(), threading.Event()
         self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -103,6 +98,15 @@ class Services:
             except CodeIntelError as error:
                 _log.warning("not everything is warm: %s", error)
 
+    def drain(self) -> None:
+        """Say from now on that this server is about to stop; it still answers."""
+        self._draining.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is about to stop."""
+        return self._draining.is_set()
+
     def close(self) -> None:
         """Stop watching and release everything."""
         self._stopping.set()
@@ -114,7 +118,8 @@ class Services:
         self.journal.close()
 
     async def aclose(self) -> None:
-        """Close the model connections of the running event loop; part of its end, before `close`."""
+        """Close the connections of the running event loop; part of its end, before `close`."""
+        await self.scopes.aclose()
         for model in (self.chat, self.reranker):
             if model is not None:
                 await model.endpoint.aclose()
@@ -123,11 +128,12 @@ class Services:
         """Run `work` in a thread that records its steps in the caller's run."""
         return self._pool.submit(contextvars.copy_context().run, work)
 
-    def search(self, request: SearchRequest, caller: Caller) -> SearchResponse:
+    def search(self, request: SearchRequest, caller: Caller, stop: threading.Event | None = None) -> SearchResponse:
         """Ranked spans; blocks for at most the retrieval budget.
 
         Raises:
             CodeIntelError: with the reason, after the trace row was written.
+            CancelledError: `stop` was set meanwhile: nobody waits any more.
         """
         asked = Asked(
             "search",
@@ -137,90 +143,51 @@ class Services:
             self.settings.retrieval_budget_ms,
             self.settings.retrieval_budget_ms,
         )
-        with recorded(asked, caller, self.home, self.journal) as (current, trace), ExitStack() as pins:
-            with step("scope.resolve"):
-                scope = request.scope.as_scope()
-                generations = pins.enter_context(self.library.pin(scope.repos, request.scope.as_of))
+        with (
+            recorded(asked, caller, self.home, self.journal) as (current, trace),
+            self.resolver.pin(request, caller) as resolved,
+        ):
+            generations = resolved.generations
             note_generations(trace, generations)
-            found = self.results.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
+            found = self.results.search(
+                request.query,
+                generations,
+                scope=resolved.scope,
+                limit=request.limit,
+                mode=request.mode,
+                deadline=Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None,
+            )
+            if stop is not None and stop.is_set():  # not handed to the search itself, which others may share
+                raise asyncio.CancelledError("the caller left")
             note_hits(trace, found)
+            weights = found.weights if request.explain else None
+            shown = page([search_hit(hit, weights) for hit in found.hits], request, resolved, shorter_hit, file_of_hit)
             index = self.freshness.entries(generations)
             searched = freshness.coverage(generations, found.degraded, found.idle)
             trace.limits = [*freshness.warnings(index, searched), *found.notes]
             trace.status = "ok" if found.hits else "empty"
             return SearchResponse(
-                results=[search_hit(hit, found.weights if request.explain else None) for hit in found.hits],
+                results=shown.items,
                 index=index,
                 coverage=searched,
+                budget=shown.budget,
                 run_id=current.run_id,
                 trace_id=current.trace_id,
                 warnings=trace.limits,
             )
 
-    def read(self, request: ReadRequest) -> ReadResponse:
+    def read(self, request: ReadRequest, caller: Caller) -> ReadResponse:
         """Lines of a file of the pinned commit.
 
         Raises:
             UnknownRepository, UnknownFile, InvalidRequest: it cannot be read.
             UnknownGeneration: `as_of` names nothing that is kept.
         """
-        with step("files.read"), self.library.pin([request.repo], request.as_of) as generations:
-            text = files.read(generations[0], request)
-        run = current_run()
-        return ReadResponse(**text.model_dump(), run_id=run.run_id if run else "", trace_id=run.trace_id if run else "")
-
-    def status(self, repos: Sequence[str] = ()) -> StatusResponse:
-        """State of the repositories (all when `repos` is empty); raises `UnknownRepository`."""
-        for name in repos:
-            self.library.reader(name)
-        run = current_run()
-        return StatusResponse(
-            repositories=[self._repository_status(name) for name in repos or self.home.repository_names()],
-            run_id=run.run_id if run else "",
-            trace_id=run.trace_id if run else "",
-        )
-
-    def _repository_status(self, name: str) -> RepositoryStatus:
-        group, held = self._registered(name)
-        try:
-            generation = self.library.reader(name).acquire()
-        except CodeIntelError as error:
-            return RepositoryStatus(
-                repo=name,
-                index=None,
-                files=0,
-                chunks=0,
-                coverage={},
-                secondary_ratio=0.0,
-                group=group,
-                held=held,
-                sparse="",
-                dense_device="",
-                problem=without_server_paths(str(error)),
-            )
-        try:
-            manifest = generation.manifest
-            return RepositoryStatus(
-                repo=name,
-                index=self.freshness.entry(generation),
-                files=manifest.counts.files,
-                chunks=manifest.counts.chunks,
-                coverage=manifest.coverage,
-                secondary_ratio=round(manifest.counts.compaction_ratio, 4),
-                group=group,
-                held=held,
-                sparse=freshness.sparse_state(generation, is_configured=self.settings.has_sparse),
-                dense_device=generation.dense.primary.device.text,
-                problem=self.freshness.problem(generation),
-            )
-        finally:
-            generation.release()
-
-    def _registered(self, name: str) -> tuple[str, str]:
-        """The group of a repository, and why its automatic builds wait."""
-        hold = rollback.hold_of(self.home, name)
-        held = f"rolled back from {hold.head[:10]}; waits for a newer commit or `rollback --resume`" if hold else ""
-        return mirror.registration(self.home, name).group, held
+        seen = ToolRequest(scope=ScopeModel(repos=[request.repo], as_of=request.as_of))
+        with ledgered("read", caller, self.home) as current:
+            with self.resolver.pin(seen, caller) as resolved, step("files.read"):
+                text = files.read(resolved.generations[0], request)
+            return ReadResponse(**text.model_dump(), run_id=current.run_id, trace_id=current.trace_id)
 
     def _warm_encoder(self) -> None:
         self.encoder().encode_query("warm up")
@@ -256,28 +223,3 @@ class Services:
         if self.encoder.loaded is not None:
             vector = self.encoder.loaded.encode_query("warm up")
             generation.catalog.hydrate(generation.dense.search(vector, 1)[0].tolist(), Scope())
-
-
-def search_hit(hit: Hit, weights: Mapping[str, float] | None = None) -> SearchHit:
-    """The model of a hit; with the weights of its channels also how its score came about."""
-    chunk = hit.chunk
-    explanation = None
-    if weights is not None:
-        mine = {name: weights[name] for name in hit.channels if name in weights}
-        explanation = Explanation(fused=round(hit.fused, 6), weights=mine, priors=hit.explain)
-    return SearchHit(
-        id=f"{chunk.repo}:{chunk.path}:{chunk.start_line}-{chunk.end_line}",
-        repo=chunk.repo,
-        path=chunk.path,
-        start_line=chunk.start_line,
-        end_line=chunk.end_line,
-        symbol=chunk.symbol,
-        kind=chunk.kind,
-        language=chunk.language,
-        score=round(hit.score, 6),
-        rank=hit.rank,
-        channels={name: ChannelScore(rank=at.rank, score=at.score) for name, at in hit.channels.items()},
-        matches=[Lines(start_line=start, end_line=end) for start, end in hit.matches],
-        explanation=explanation,
-        snippet=chunk.text,
-    )

@@ -17,6 +17,7 @@ import pytest
 from codeintel_core import errors
 from codeintel_core.settings import Settings
 from codeintel_pipelines.analytics import VIEWS
+from codeintel_serving.api.correlation import HTTP_PROBLEMS
 from codeintel_serving.services import Services
 from tests.conftest import GitRepo
 from tests.serving.running import running
@@ -52,6 +53,12 @@ def test_problems_page_lists_every_slug() -> None:
     for _, error in inspect.getmembers(errors, inspect.isclass):
         if issubclass(error, errors.CodeIntelError):
             assert f"| `{error.slug}` | {error.status} |" in page, error.slug
+
+
+def test_problems_page_lists_what_http_itself_refuses() -> None:
+    page = (ROOT / "docs/problems.md").read_text()
+    for status, (slug, _, _) in HTTP_PROBLEMS.items():
+        assert f"| `{slug}` | {status} |" in page, slug
 
 
 def test_views_named_in_the_readme_exist() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from codeintel_core.catalog import Catalog, ChunkRow
+from codeintel_core.chunking.rows import FileRow
 from codeintel_core.errors import CodeIntelError, GenerationCorrupt
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.leases import ReaderLease
@@ -73,6 +74,20 @@ class Generation:
     def read_file(self, path: str) -> bytes | None:
         """Content of a file in the pinned commit, or None when it is not a file there."""
         return self._git.blob_at(self.manifest.commit, path)
+
+    @property
+    def git(self) -> GitRepository:
+        """Its mirror: history that its commit is part of."""
+        return self._git
+
+    def texts(self, files: Sequence[FileRow]) -> Iterator[tuple[FileRow, bytes]]:
+        """Files of the pinned commit and their text as UTF-8, in the order given, through one git process.
+
+        Raises:
+            GitFailed: a blob is missing from the mirror.
+        """
+        for file, (_, data) in zip(files, self._git.blobs(file.blob for file in files), strict=True):
+            yield file, data if file.encoding == "utf-8" else data.decode(file.encoding).encode()
 
     def matches_source(self, chunk: ChunkRow) -> bool:
         """Whether the chunk's text equals the bytes of its span in the pinned commit."""

@@ -9,12 +9,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from codeintel_core.errors import CodeIntelError, GenerationCorrupt, NotIndexed, UnknownGeneration, UnknownRepository
+from codeintel_core.errors import CodeIntelError, GenerationCorrupt, NotIndexed, UnknownGeneration
 from codeintel_core.generations import as_of as as_of_names
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.publish import current_id
-from codeintel_core.home import Home, RepositoryHome
+from codeintel_core.home import Home, RepositoryHome, unknown_repository
 from codeintel_core.indexes.gpu import Wanted
 
 _log = logging.getLogger("codeintel.reader")
@@ -164,8 +164,7 @@ class Library:
         with self._lock:
             if name not in self._readers:
                 if name not in self.home.repository_names():
-                    known = ", ".join(self.home.repository_names()) or "none; run `codeintel add PATH_OR_URL`"
-                    raise UnknownRepository(f"no repository '{name[:100]}' is registered (registered: {known})")
+                    raise unknown_repository(name, self.home.repository_names())
                 self._readers[name] = RepositoryReader(
                     self.home.repository(name), verify=self._verify, device=self._device
                 )
@@ -176,10 +175,11 @@ class Library:
         return [name for name in self.home.repository_names() if self.reader(name).refresh()]
 
     @contextmanager
-    def pin(self, names: Sequence[str], as_of: str = "") -> Iterator[list[Generation]]:
+    def pin(self, names: Sequence[str], as_of: str = "", *, only_kept: bool = False) -> Iterator[list[Generation]]:
         """Pin one generation of each repository (of all that have one when `names` is empty) for a request.
 
-        `as_of` asks for an older generation; without `names`, of the repositories that keep one for it.
+        `as_of` asks for an older generation; without `names`, or with `only_kept`, of the repositories that keep one
+        for it: the others are left out.
 
         Raises:
             UnknownRepository: a name is not registered.
@@ -194,7 +194,7 @@ class Library:
                 try:
                     generation = reader.acquire_as_of(as_of) if as_of else reader.acquire()
                 except (NotIndexed, UnknownGeneration) as error:
-                    if names:
+                    if names and not only_kept:
                         raise
                     if isinstance(error, UnknownGeneration):
                         unknown = error

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from codeintel_core.errors import GitFailed, InvalidRevision
 
-_CONFIG = (
+CONFIG = (
     "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false",
     "-c", "gc.auto=0", "-c", "maintenance.auto=false",
 )  # fmt: skip
@@ -50,7 +50,7 @@ def run_git(directory: Path, arguments: Sequence[str], *, timeout_s: float, stdi
     """
     try:
         done = subprocess.run(
-            ["git", *_CONFIG, "-C", str(directory), *arguments],
+            ["git", *CONFIG, "-C", str(directory), *arguments],
             input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
             capture_output=True, env=environment(), timeout=timeout_s, check=False,
         )  # fmt: skip
@@ -67,7 +67,7 @@ def run_git(directory: Path, arguments: Sequence[str], *, timeout_s: float, stdi
 
 def batch_command(directory: Path) -> list[str]:
     """The command that answers object names on its input with their contents."""
-    return ["git", *_CONFIG, "-C", str(directory), "cat-file", "--batch"]
+    return ["git", *CONFIG, "-C", str(directory), "cat-file", "--batch"]
 
 
 @dataclass(frozen=True, slots=True)

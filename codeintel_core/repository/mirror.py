@@ -17,9 +17,8 @@ from codeintel_core.errors import (
     InvalidRevision,
     SourceUnavailable,
     StorageFailed,
-    UnknownRepository,
 )
-from codeintel_core.home import Home, RepositoryHome, check_name
+from codeintel_core.home import Home, RepositoryHome, check_name, unknown_repository
 from codeintel_core.repository.git import GitRepository, run_git
 
 _log = logging.getLogger("codeintel.mirror")
@@ -49,8 +48,7 @@ def registration(home: Home, name: str) -> Registration:
     try:
         return Registration(**json.loads(home.repository(name).registration.read_text()))
     except FileNotFoundError:
-        known = ", ".join(home.repository_names()) or "none; run `codeintel add PATH_OR_URL`"
-        raise UnknownRepository(f"no repository '{name}' is registered (registered: {known})") from None
+        raise unknown_repository(name, home.repository_names()) from None
 
 
 def add(

@@ -276,6 +276,8 @@ def _hydrate(fused: Mapping[int, float], owners: Mapping[int, Generation], scope
         by_generation.setdefault(owner.manifest.gen_id, (owner, []))[1].append(chunk_id)
     chunks: dict[int, ChunkRow] = {}
     for generation, ids in by_generation.values():
+        if scope.repos and generation.repo not in scope.repos:
+            continue
         chunks.update(generation.catalog.hydrate(ids, scope))
     return chunks
 

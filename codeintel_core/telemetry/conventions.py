@@ -20,6 +20,7 @@ class Status(StrEnum):
 KINDS = frozenset(
     {
         "tool",
+        "scope.open",
         "scope.resolve",
         "query.profile",
         "query.budget",
@@ -48,6 +49,13 @@ KINDS = frozenset(
         "cite.verify",
         "trace.write",
         "files.read",
+        "files.list",
+        "grep",
+        "symbols",
+        "overview",
+        "git.history",
+        "git.blame",
+        "git.diff",
         "generation.open",
         # the pipeline's own stages
         "build.plan",

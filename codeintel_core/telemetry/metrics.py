@@ -39,7 +39,14 @@ TOKENS = Counter(
     registry=REGISTRY,
 )  # fmt: skip
 CACHE_REQUESTS = Counter(
-    "codeintel_cache_requests_total", "Look-ups by cache and result: hit, shared or miss.", ["cache", "result"],
-    registry=REGISTRY,
+    "codeintel_cache_requests_total", "Look-ups by cache and result: hit (scopes: l1, l2), shared or miss.",
+    ["cache", "result"], registry=REGISTRY,
 )  # fmt: skip
+SHED = Counter(
+    "codeintel_shed_total", "Requests refused because no slot of their kind was free.", ["kind"], registry=REGISTRY
+)
+IN_FLIGHT = Gauge("codeintel_in_flight", "Requests that hold a slot of their kind.", ["kind"], registry=REGISTRY)
+SCOPE_ENTRIES = Gauge("codeintel_scope_entries", "Entries of the scope store in this worker.", registry=REGISTRY)
+REDIS_UP = Gauge("codeintel_redis_up", "1 while Redis answers, 0 after it did not.", registry=REGISTRY)
 SYNTHESES = Counter("codeintel_chat_streams_total", "Chat streams by how they ended.", ["end"], registry=REGISTRY)
+DATABASE_CURSORS = Gauge("codeintel_database_cursors", "DuckDB cursors in use.", registry=REGISTRY)

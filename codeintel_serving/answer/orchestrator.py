@@ -23,6 +23,7 @@ from codeintel_core.stopping import Work, begin
 from codeintel_core.telemetry import Run, metrics, step
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
+from codeintel_serving.access.principal import Permission
 from codeintel_serving.answer import citations, confidence, synthesis
 from codeintel_serving.answer.budget import AnswerBudget
 from codeintel_serving.answer.citations import Verified
@@ -140,19 +141,20 @@ class _Pipeline:
 
     async def _stages(self, run: Run, row: AnswerTrace, pins: ExitStack) -> None:
         services, request = self._services, self._request
-        with step("scope.resolve"):
-            scope = request.scope.as_scope()
-            pin = services.library.pin(scope.repos, request.scope.as_of)
-            generations = await self._in_thread(lambda: pins.enter_context(pin))
+        self._request = request = await services.scopes.opened(request, self._caller, Permission.ANSWER)
+        row.scope = request.scope.model_dump_json()
+        pin = services.resolver.pin(request, self._caller, Permission.ANSWER)
+        resolved = await self._in_thread(lambda: pins.enter_context(pin))
+        scope, generations = resolved.scope, resolved.generations
         note_generations(row, generations)
         self._tell_stages(run)
-        depth = max(request.limit, services.settings.rerank_candidates if services.reranker else 0)
+        depth = max(request.top_k, services.settings.rerank_candidates if services.reranker else 0)
         found = await self._in_thread(
             lambda: services.results.search(
                 request.question, generations, scope=scope, limit=depth, deadline=self._budget.total
             )
         )
-        reranked = await rerank(services.reranker, request.question, found, request.limit, self._budget.rerank())
+        reranked = await rerank(services.reranker, request.question, found, request.top_k, self._budget.rerank())
         found = reranked.found
         note_hits(row, found)
         self._tell_stages(run)

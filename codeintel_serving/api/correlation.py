@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+from http import HTTPStatus
+
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from codeintel_core.errors import Forbidden, Overloaded, RateLimited, Unauthorized
 from codeintel_core.telemetry import current_run, run
+from codeintel_serving.api.bounds import MAX_BODY_BYTES
 from codeintel_serving.models import Problem
 from codeintel_serving.problems import problem, problem_of
 from codeintel_serving.recording import Caller
 
-MAX_BODY_BYTES = 1_000_000
 PROBLEM_TYPE = "application/problem+json"
+_CHALLENGE = 'Bearer realm="codeintel"'
 RUN_ID, TRACE_ID, SESSION_ID = "X-Run-Id", "X-Trace-Id", "X-Session-Id"
 
-_HTTP_PROBLEMS = {
+HTTP_PROBLEMS = {
     400: ("malformed-body", "Malformed body", "the body is not valid JSON"),
+    403: ("foreign-origin", "Foreign origin", "pages of another origin may not call this server"),
     404: ("not-found", "Not found", "there is nothing at this address; see /openapi.json"),
     405: ("method-not-allowed", "Method not allowed", "this address takes another method; see the header Allow"),
+    408: ("request-timeout", "Request timeout", "the request did not arrive in time"),
     413: ("body-too-large", "Body too large", f"the body is larger than {MAX_BODY_BYTES} bytes"),
     415: ("unsupported-media-type", "Unsupported media type", "the body cannot be read in this form"),
+    421: ("foreign-host", "Foreign host", "this server does not answer to that Host"),
+    431: ("headers-too-large", "Headers too large", "the headers are too large"),
 }
 
 
 def http_problem(status: int, detail: str = "") -> Problem:
     """The problem of a bare HTTP status, as the frameworks raise it."""
-    code, title, usual = _HTTP_PROBLEMS.get(status, (f"http-{status}", f"HTTP {status}", "the request was refused"))
+    code, title, usual = HTTP_PROBLEMS.get(status, (f"http-{status}", f"HTTP {status}", "the request was refused"))
     return problem(code, title, status, detail or usual)
 
 
@@ -39,7 +49,30 @@ def problem_response(found: Problem, headers: dict[str, str] | None = None) -> R
 def caller_of(request: Request) -> Caller:
     """The caller of a REST request; its run id is the one in the answer's headers."""
     current = current_run()
-    return Caller("rest", current.run_id if current else "", request.headers.get(SESSION_ID, ""))
+    run_id, session_id = current.run_id if current else "", request.headers.get(SESSION_ID, "")
+    return Caller("rest", run_id, session_id, request.state.principal)
+
+
+def error_response(error: BaseException) -> Response:
+    """Any error as an HTTP response, with the headers that its status asks for."""
+    if isinstance(error, HTTPException):
+        return problem_response(http_problem(error.status_code, _own_words(error)), dict(error.headers or {}))
+    return problem_response(problem_of(error), _headers_of(error))
+
+
+def _own_words(error: HTTPException) -> str:
+    """What was said on purpose, and not the phrase that Starlette puts in for nothing."""
+    return "" if error.detail == HTTPStatus(error.status_code).phrase else str(error.detail)
+
+
+def _headers_of(error: BaseException) -> dict[str, str]:
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": _CHALLENGE + (', error="invalid_token"' if error.was_given else "")}
+    if isinstance(error, Forbidden):
+        return {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{error.permission}"'}
+    if isinstance(error, RateLimited | Overloaded):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {}
 
 
 class Correlation:
@@ -71,20 +104,13 @@ class Correlation:
 
             MutableHeaders(scope=scope)[RUN_ID] = current.run_id
             try:
-                if refused := _refused(scope):
-                    await problem_response(refused)(scope, receive, send_with_ids)
-                else:
-                    await self._app(scope, receive, send_with_ids)
+                await self._app(scope, receive, send_with_ids)
+            except asyncio.CancelledError:
+                if not started:  # cut at the end of a shutdown; a client that left hears nothing
+                    stopping = Overloaded("the server is shutting down")
+                    await error_response(stopping)(scope, receive, send_with_ids)
+                raise
             except Exception as error:
                 if started:
                     raise
-                await problem_response(problem_of(error))(scope, receive, send_with_ids)
-
-
-def _refused(scope: Scope) -> Problem | None:
-    """What the headers alone are refused for; a body without a length is measured while it is read."""
-    headers = Headers(scope=scope)
-    if headers.get("Content-Encoding", "identity") != "identity":
-        return http_problem(415, "send the body without Content-Encoding")
-    length = headers.get("Content-Length", "0")
-    return http_problem(413) if length.isdecimal() and int(length) > MAX_BODY_BYTES else None
+                await error_response(error)(scope, receive, send_with_ids)

@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import uvicorn
-
-from codeintel_serving.access import listen
-from codeintel_serving.api.app import create_app
+from codeintel_serving.access.listening import listen
+from codeintel_serving.api.server import Server
 from codeintel_serving.services import Services
 
 DEADLINE_S = 30.0
@@ -20,7 +18,7 @@ DEADLINE_S = 30.0
 def running(services: Services) -> Iterator[str]:
     """A real uvicorn server on a free port; yields its base URL."""
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None))
+        server = Server(services)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         until(lambda: server.started)
@@ -29,9 +27,9 @@ def running(services: Services) -> Iterator[str]:
         thread.join(DEADLINE_S)
 
 
-def until(is_true: Callable[[], object]) -> None:
+def until(is_true: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
     """Poll until it holds; fails after a deadline."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     while not is_true():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from calling import call
 from fastmcp import Client
 from running import running
 from typer.testing import CliRunner
@@ -117,13 +118,13 @@ def test_status_names_group_device_and_a_roll_back(
     server: Services, history: tuple[Workshop, Manifest, Manifest]
 ) -> None:
     workshop, _, newest = history
-    (state,) = server.status().repositories
+    (state,) = call(server, "status").repositories
     assert (state.group, state.held) == ("web", "")
     assert state.dense_device.startswith("cpu (")  # a GPU is asked for and there is none
     ready = readiness(server)
     assert (ready.state, ready.checks["dense_device"].status) == ("degraded", "degraded")
     roll_back(workshop.home, "shop")
-    (state,) = server.status().repositories
+    (state,) = call(server, "status").repositories
     assert "rolled back from" in state.held
     resume(workshop.home, "shop")
     roll_back(workshop.home, "shop", newest.gen_id)
@@ -174,7 +175,8 @@ def test_the_commands(history: tuple[Workshop, Manifest, Manifest]) -> None:
     assert lines[0].startswith(f"{old.gen_id}  {old.commit[:10]}  ") and "pinned" in lines[0]
     assert "current" in lines[1]
 
-    changed = _json("diff", "shop", old.gen_id, new.commit)
-    assert [place["path"] for place in changed["added"]] == ["store/rotate.py"]
-    assert (changed["removed"], changed["moved"], changed["unchanged"]) == ([], [], old.counts.chunks)
-    assert CliRunner().invoke(app, ["diff", "shop", old.gen_id, new.gen_id]).stdout.startswith("+ store/rotate.py:1-2")
+    by_spans = ["diff", "--unit", "spans", "--repo", "shop", old.gen_id]
+    changed = _json(*by_spans, new.commit)
+    assert [(span["change"], span["new"]["path"]) for span in changed["spans"]] == [("added", "store/rotate.py")]
+    assert (changed["deletions"], changed["unchanged"]) == (0, old.counts.chunks)
+    assert CliRunner().invoke(app, [*by_spans, new.gen_id]).stdout.startswith("+ store/rotate.py:1-2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from calling import call
 from workshop import Workshop, settings_for
 
 from codeintel_core.embedding.contract import Encoder
@@ -28,7 +29,7 @@ def test_an_empty_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     with Services(settings_for(Home(tmp_path_factory.mktemp("empty"))), encoder=no_encoder) as services:
         with pytest.raises(NotIndexed, match="codeintel add"):
             services.search(SearchRequest(query="x"), CLI)
-        assert services.status().repositories == []
+        assert call(services, "status").repositories == []
         assert readiness(services).state == "down"
 
 
@@ -60,7 +61,7 @@ def test_a_journal_that_cannot_be_written_costs_no_answer(workshop: Workshop, mo
 
 @pytest.mark.e2e
 def test_reading_all_of_a_file(services: Services) -> None:
-    found = services.read(ReadRequest(repo="shop", path="web/cart.js"))
+    found = services.read(ReadRequest(repo="shop", path="web/cart.js"), CLI)
     assert (found.start_line, found.end_line, found.total_lines) == (1, 4, 4)
     assert found.text.startswith("// Adds up")
 

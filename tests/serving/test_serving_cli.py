@@ -26,7 +26,7 @@ from codeintel_core.errors import (
     UnknownRepository,
 )
 from codeintel_core.settings import get_settings
-from codeintel_serving.access import listen
+from codeintel_serving.access.listening import listen
 from codeintel_serving.cli import app
 from tests.fake_endpoint import FakeEndpoint, completion, said, streamed
 
@@ -168,10 +168,10 @@ class TestWithAnIndex:
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
         ) as server:
-            until(lambda: server.poll() is not None or is_live(port))
+            until(lambda: server.poll() is not None or is_live(port), 120)
             assert httpx.get(f"http://127.0.0.1:{port}/readyz").json()["state"] == "ready"
             server.send_signal(stop)
-            out, err = server.communicate(timeout=30)
+            out, err = server.communicate(timeout=120)
         assert (server.returncode, out) == (0, "")
         assert f"serving on http://127.0.0.1:{port}" in err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from calling import call
 from workshop import Workshop, settings_for
 
 from codeintel_serving.models import SearchRequest
@@ -26,7 +27,7 @@ def test_an_index_from_before_the_model_says_that_a_build_adds_it(workshop: Work
         assert found.results[0].symbol == "publish_generation"
         assert found.coverage.degraded == {"sparse": "skipped: 'shop' has no sparse index: not_configured"}
         assert "sparse" not in found.coverage.idle
-        assert services.status().repositories[0].sparse == "a build adds it"
+        assert call(services, "status").repositories[0].sparse == "a build adds it"
         ready = readiness(services)
         assert (ready.state, ready.checks["sparse"].status) == ("degraded", "degraded")
         assert "has no sparse index of this model; build it again" in ready.checks["sparse"].reason

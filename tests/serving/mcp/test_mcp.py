@@ -17,6 +17,8 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 from workshop import Workshop
 
+from codeintel_serving.tools.registry import SUMMARIES
+
 pytestmark = pytest.mark.e2e
 
 QUESTION = "how is a generation published atomically?"
@@ -49,10 +51,10 @@ def test_every_tool_works(connect: Connect) -> None:
     async def scenario() -> None:
         async with connect() as client:
             tools = {tool.name: tool for tool in await client.list_tools()}
-            assert tools.keys() == {"search", "answer", "read", "status"}
+            assert tools.keys() == SUMMARIES.keys()
             for tool in tools.values():
                 assert tool.annotations is not None
-                assert tool.annotations.read_only_hint is True
+                assert tool.annotations.read_only_hint is (tool.name != "set_scope")
                 assert tool.output_schema
                 assert "Do not" in (tool.description or "")
 
@@ -98,7 +100,9 @@ def test_every_tool_works(connect: Connect) -> None:
         ("search", {"query": "a(b", "mode": "regex"}, "invalid-pattern", "at position 1: missing )"),
         ("answer", {"question": "  "}, "invalid-request", "empty"),
         ("read", {"targets": ["shop:../secret"]}, "unknown-file", "no readable text file"),
-        ("read", {"targets": ["shop"]}, "invalid-request", "repo:path"),
+        ("read", {"targets": ["shop:"]}, "unknown-file", "no readable text file"),
+        ("read", {"targets": ["shop:x:3-1"]}, "invalid-request", "before its start"),
+        ("read", {"targets": ["shpo:x"]}, "unknown-repository", "did you mean 'shop'?"),
         ("read", {"targets": []}, "invalid-request", "at least 1 item"),
         ("status", {"repos": ["nope"]}, "unknown-repository", "registered: shop"),
     ],

@@ -1,0 +1,59 @@
+"""uvicorn as CodeIntel runs it: bounded connections, and an end that says so first."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+from sse_starlette.sse import AppStatus
+
+from codeintel_serving.api.app import create_app
+from codeintel_serving.api.protocol import BoundedProtocol
+from codeintel_serving.services import Services
+
+
+class Server(uvicorn.Server):
+    """Serves one `Services`.
+
+    On SIGTERM readiness says `draining` (503) while requests still are answered, for `shutdown_notice_s`; then nothing
+    new is accepted, and what is in flight may end within `shutdown_grace_s`. A second signal skips the notice.
+    """
+
+    def __init__(self, services: Services) -> None:
+        AppStatus.enable_automatic_graceful_drain = (
+            False  # it would cut streamed answers at once; uvicorn waits, then cuts
+        )
+        settings = services.settings
+        super().__init__(
+            uvicorn.Config(
+                create_app(services),
+                http=BoundedProtocol,
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=settings.shutdown_grace_s,
+            )
+        )
+        self._services = services
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        notice_s = self._services.settings.shutdown_notice_s
+        is_first = not self._services.is_draining
+        self._services.drain()
+        if self._loop is None or sig != signal.SIGTERM or not is_first or not notice_s:
+            super().handle_exit(sig, frame)
+            return
+        end = super().handle_exit
+        loop = self._loop
+        loop.call_soon_threadsafe(lambda: loop.call_later(notice_s, end, sig, frame))

@@ -1,0 +1,79 @@
+"""The REST routes of the tools: one POST per tool of the table, the request model as its body."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from codeintel_serving.answer import orchestrator
+from codeintel_serving.api.correlation import PROBLEM_TYPE, caller_of
+from codeintel_serving.models import AnswerRequest, Envelope, Problem
+from codeintel_serving.recording import Caller
+from codeintel_serving.services import Services
+from codeintel_serving.tools.registry import all_tools
+from codeintel_serving.tools.tool import Tool
+
+_EVENTS = "text/event-stream"
+_STATUSES = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503, 504)
+
+
+def add_tools(app: FastAPI, services: Services) -> None:
+    """Add the route of every tool; `/answer` also speaks events."""
+    for tool in all_tools():
+        has_events = tool.request is AnswerRequest
+        events: dict[int | str, dict[str, Any]] = {200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}}
+        app.add_api_route(
+            tool.path,
+            _endpoint(tool, services),
+            methods=["POST"],
+            response_model=tool.response,
+            responses={**(events if has_events else {}), **problems(*_STATUSES)},
+            summary=tool.summary,
+            description=tool.description,
+            name=tool.name,
+            operation_id=tool.name,
+        )
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of refusals."""
+    content = {PROBLEM_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    return {status: {"model": Problem, "content": content} for status in statuses}
+
+
+def _endpoint(tool: Tool[Any, Any], services: Services) -> Any:
+    async def endpoint(body: Any, request: Request) -> Any:
+        caller = caller_of(request)
+        if isinstance(body, AnswerRequest) and _EVENTS in request.headers.get("Accept", ""):
+            return EventSourceResponse(_sse(services, body, caller))
+        return await while_connected(request, tool.run(services, body, caller, None))
+
+    endpoint.__annotations__["body"] = tool.request  # FastAPI reads the model of the body here
+    return endpoint
+
+
+async def _sse(services: Services, body: AnswerRequest, caller: Caller) -> AsyncIterator[ServerSentEvent]:
+    async for event in orchestrator.events(services, body, caller):
+        yield ServerSentEvent(orjson.dumps(event.data()).decode(), event=event.name)
+
+
+async def while_connected(request: Request, work: Awaitable[Envelope]) -> Envelope | Response:
+    """The result of `work`, which is cancelled when the client leaves."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else Response(status_code=499)
+    finally:
+        leaving.cancel()
+        working.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,48 @@
+"""Hits as the faces show them, and how they are shortened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from codeintel_core.retrieval.engine import Hit
+from codeintel_serving.budgeting import Rung, trimmed
+from codeintel_serving.models import ChannelScore, Explanation, Lines, SearchHit
+
+
+def search_hit(hit: Hit, weights: Mapping[str, float] | None = None) -> SearchHit:
+    """The model of a hit; with the weights of its channels also how its score came about."""
+    chunk = hit.chunk
+    explanation = None
+    if weights is not None:
+        mine = {name: weights[name] for name in hit.channels if name in weights}
+        explanation = Explanation(fused=round(hit.fused, 6), weights=mine, priors=hit.explain)
+    return SearchHit(
+        id=f"{chunk.repo}:{chunk.path}:{chunk.start_line}-{chunk.end_line}",
+        repo=chunk.repo,
+        path=chunk.path,
+        start_line=chunk.start_line,
+        end_line=chunk.end_line,
+        symbol=chunk.symbol,
+        kind=chunk.kind,
+        language=chunk.language,
+        score=round(hit.score, 6),
+        rank=hit.rank,
+        channels={name: ChannelScore(rank=at.rank, score=at.score) for name, at in hit.channels.items()},
+        matches=[Lines(start_line=start, end_line=end) for start, end in hit.matches],
+        explanation=explanation,
+        snippet=chunk.text,
+    )
+
+
+def shorter_hit(hit: SearchHit, rung: Rung) -> SearchHit:
+    """The hit with as much of its text as the rung shows; the signature is its first line."""
+    lines = {Rung.FULL: hit.snippet, Rung.TRIMMED: trimmed(hit.snippet), Rung.SIGNATURE: trimmed(hit.snippet, 1)}
+    changes: dict[str, object] = {"snippet": lines.get(rung, "")}
+    if rung is Rung.PLACE:
+        changes["channels"] = {}
+    return hit.model_copy(update=changes)
+
+
+def file_of_hit(hit: SearchHit) -> str:
+    """`repo:path` of a hit."""
+    return f"{hit.repo}:{hit.path}"

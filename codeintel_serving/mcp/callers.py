@@ -1,0 +1,25 @@
+"""Who calls an MCP tool: over HTTP the principal of the request, over stdio whoever started the process."""
+
+from __future__ import annotations
+
+from fastmcp.server.dependencies import get_http_headers, get_http_request
+
+from codeintel_core.telemetry import current_run
+from codeintel_serving.access.principal import Principal
+from codeintel_serving.recording import Caller
+
+
+def http_caller() -> Caller:
+    """The caller of a tool over HTTP; fails rather than guess when the request is not known."""
+    principal: Principal = get_http_request().state.principal
+    return Caller("mcp", _run_id(), get_http_headers().get("x-session-id", ""), principal)
+
+
+def stdio_caller() -> Caller:
+    """The caller of a tool over stdio, who owns this process."""
+    return Caller("mcp", _run_id())
+
+
+def _run_id() -> str:
+    current = current_run()
+    return current.run_id if current else ""

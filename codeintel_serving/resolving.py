@@ -1,0 +1,143 @@
+"""The one place where the scope of a request becomes repositories and pinned generations.
+
+Every tool goes through it, whatever its face: what a caller may see is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from codeintel_core.chunking.languages import LANGUAGES
+from codeintel_core.errors import (
+    InvalidRequest,
+    NotIndexed,
+    StaleCursor,
+    UnknownGeneration,
+    UnknownRepository,
+    UnknownScope,
+)
+from codeintel_core.generations.generation import Generation
+from codeintel_core.generations.reader import Library
+from codeintel_core.home import unknown_repository
+from codeintel_core.repository import groups
+from codeintel_core.scope import Scope
+from codeintel_core.telemetry import step
+from codeintel_serving.access.principal import Permission
+from codeintel_serving.cursors import Cursor
+from codeintel_serving.models import PagedRequest, ScopeModel, ToolRequest
+from codeintel_serving.recording import Caller
+
+_MOST_GROUPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What one request sees, and where its page begins.
+
+    Attributes:
+        scope: the filters; its `repos` are those of `generations`, so that whatever is kept by scope is kept by what
+            its caller could see.
+        generations: one pinned generation per repository, in the order of the scope.
+        cursor: the cursor the request came with, None for the first page.
+    """
+
+    scope: Scope
+    generations: list[Generation]
+    cursor: Cursor | None = None
+
+
+class Resolver:
+    """Resolves scopes against one library."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    def repositories(self, scope: ScopeModel, caller: Caller, permission: Permission = Permission.READ) -> list[str]:
+        """Names of the repositories in the scope that the caller may see, all of them when it names none.
+
+        Raises:
+            Forbidden: the caller lacks the permission.
+            UnknownRepository: a repository or group is not there, or not for this caller, in the same words; near
+                names of repositories that the caller sees are offered.
+        """
+        caller.principal.require(permission)
+        visible = caller.principal.visible(self._library.home.repository_names())
+        names = list(scope.repos)
+        for name in names:
+            if name not in visible:
+                raise unknown_repository(name, visible)
+        if scope.groups:
+            members = groups.members(self._library.home, visible)
+            for group in scope.groups:
+                if group not in members:
+                    known = ", ".join(sorted(members)[:_MOST_GROUPS]) or "none"
+                    raise UnknownRepository(f"there is no group '{group[:100]}' of repositories (groups: {known})")
+                names += members[group]
+        return list(dict.fromkeys(names)) if scope.repos or scope.groups else visible
+
+    @contextmanager
+    def pin(self, request: ToolRequest, caller: Caller, permission: Permission = Permission.READ) -> Iterator[Resolved]:
+        """Pin what the request sees until the end of the block; its handle was opened before (`Scopes.opened`).
+
+        Repositories named by the caller must be indexed; with groups, or without names, those that are not are left
+        out.
+
+        Raises:
+            Forbidden: the caller lacks the permission.
+            UnknownRepository, UnknownGeneration, NotIndexed, UnknownScope: it cannot be seen.
+            InvalidRequest: a glob, language or cursor that cannot be meant.
+            StaleCursor: the cursor's generations are gone.
+        """
+        with ExitStack() as pins:
+            with step("scope.resolve") as current:
+                if request.scope_id:
+                    raise UnknownScope("a handle that was not opened")
+                asked = request.scope
+                scope = _checked(asked)
+                names = self.repositories(asked, caller, permission)
+                text = request.cursor if isinstance(request, PagedRequest) else ""
+                cursor = Cursor.parse(text, request) if text else None
+                if cursor is not None:
+                    generations = self._pin_again(cursor, names, pins)
+                else:  # repositories that were not named and have nothing to show are left out
+                    is_open = bool(asked.groups) or not asked.repos
+                    pin = self._library.pin(names, asked.as_of, only_kept=is_open)
+                    generations = pins.enter_context(pin) if names else _nothing()
+                scope = replace(scope, repos=tuple(generation.repo for generation in generations))
+                current.set(repositories=len(generations), filtered=scope.filters_chunks, paged=cursor is not None)
+            yield Resolved(scope, generations, cursor)
+
+    def _pin_again(self, cursor: Cursor, names: Sequence[str], pins: ExitStack) -> list[Generation]:
+        """The generations of the cursor's first page."""
+        pinned = []
+        for name, gen_id in cursor.generations.items():
+            try:
+                if name not in names:
+                    raise UnknownGeneration(name)
+                generation = self._library.reader(name).acquire_as_of(gen_id)
+            except (UnknownGeneration, UnknownRepository, InvalidRequest):
+                raise StaleCursor("the generations of this cursor are gone; ask again without it") from None
+            pins.callback(generation.release)
+            pinned.append(generation)
+        return pinned
+
+
+def _nothing() -> list[Generation]:
+    raise NotIndexed("nothing is indexed yet; run `codeintel add PATH_OR_URL` and `codeintel build NAME`")
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` with the nearest of the known names, '' when none is near."""
+    near = difflib.get_close_matches(given[:100], list(dict.fromkeys(known)), n=3)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _checked(asked: ScopeModel) -> Scope:
+    for language in asked.languages:
+        if language not in LANGUAGES:
+            meant = nearest(language.lower(), LANGUAGES) or f"; known: {', '.join(sorted(LANGUAGES))}"
+            raise InvalidRequest(f"unknown language {language[:50]!r}{meant}")
+    return asked.as_scope()

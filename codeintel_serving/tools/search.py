@@ -1,0 +1,45 @@
+"""`search`: ranked spans of code."""
+
+from __future__ import annotations
+
+import threading
+
+import anyio.to_thread
+
+from codeintel_serving.display import inline
+from codeintel_serving.explanation import explanation_lines
+from codeintel_serving.models import SearchRequest, SearchResponse
+from codeintel_serving.recording import Caller
+from codeintel_serving.services import Services
+from codeintel_serving.tools.tool import Tool, Watch
+
+
+async def _run(services: Services, request: SearchRequest, caller: Caller, _watch: Watch | None) -> SearchResponse:
+    """The search ends within the retrieval budget; it writes its own trace row, also when its caller leaves."""
+    stop = threading.Event()
+    opened = await services.scopes.opened(request, caller)
+    try:
+        return await anyio.to_thread.run_sync(services.search, opened, caller, stop, abandon_on_cancel=True)
+    finally:
+        stop.set()
+
+
+def _text(found: SearchResponse) -> str:
+    lines = []
+    for hit in found.results:
+        lines.append(f"{hit.id} {inline(hit.symbol)} ({hit.kind}, {hit.score:.3f})")
+        lines += [f"  {line}" for line in explanation_lines(hit)]
+    return "\n".join(lines or ["no results"])
+
+
+TOOL = Tool(
+    name="search",
+    avoid="Do not use it to read a file whose path you know (`read`), nor for a finished explanation (`answer`).",
+    request=SearchRequest,
+    response=SearchResponse,
+    run=_run,
+    text=_text,
+    path="/search",
+    positional=("query",),
+    needs_models=True,
+)

@@ -1,0 +1,144 @@
+"""`status`: what is indexed, how fresh and how complete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import CodeIntelError
+from codeintel_core.generations import reader, rollback
+from codeintel_core.generations.generation import Generation
+from codeintel_core.repository import mirror
+from codeintel_core.telemetry import current_run, step
+from codeintel_serving import freshness
+from codeintel_serving.display import without_server_paths
+from codeintel_serving.models import FileStatus, RepositoryStatus, StatusRequest, StatusResponse
+from codeintel_serving.readiness import readiness
+from codeintel_serving.recording import Caller
+from codeintel_serving.services import Services
+from codeintel_serving.tools import targets
+from codeintel_serving.tools.tool import Tool, in_thread_unpinned
+
+
+def _status(services: Services, request: StatusRequest, caller: Caller, deadline: Deadline) -> StatusResponse:
+    scope = request.scope
+    with step("scope.resolve"):
+        asked = scope.model_copy(update={"repos": request.repos, "groups": []}) if request.repos else scope
+        names = services.resolver.repositories(asked, caller)
+    ready = readiness(services)
+    states, entries, pinned, files = [], [], list[Generation](), list[FileStatus]()
+    try:
+        for name in names:
+            deadline.check("status")
+            try:
+                generation = _acquire(services, name, request.generation or scope.as_of)
+            except CodeIntelError as error:
+                states.append(_unserved(services, name, error))
+                continue
+            pinned.append(generation)
+            entries.append(services.freshness.entry(generation))
+            states.append(_state(services, generation))
+        files = [status for place in request.paths for status in _files(place, pinned)]
+        searched = freshness.coverage(pinned, {})
+    finally:
+        for generation in pinned:
+            generation.release()
+    run = current_run()
+    return StatusResponse(
+        repositories=states,
+        files=files,
+        readiness=ready if caller.principal.watches_all else ready.without_reasons(),
+        index=entries,
+        coverage=searched,
+        run_id=run.run_id if run else "",
+        trace_id=run.trace_id if run else "",
+        warnings=freshness.warnings(entries, searched),
+    )
+
+
+def _acquire(services: Services, name: str, as_of: str) -> Generation:
+    found = services.library.reader(name)
+    return found.acquire_as_of(as_of) if as_of else found.acquire()
+
+
+def _files(place: str, generations: Sequence[Generation]) -> list[FileStatus]:
+    """The state of a path in each repository that may hold it."""
+    repo, path = targets.split(place, generations)
+    found = []
+    for generation in generations:
+        if repo not in ("", generation.repo):
+            continue
+        file = generation.catalog.file(path)
+        reason = "missing" if file is None else file.skip_reason
+        chunks = file.chunks if file else 0
+        found.append(FileStatus(repo=generation.repo, path=path, indexed=not reason, reason=reason, chunks=chunks))
+    return found
+
+
+def _unserved(services: Services, name: str, error: CodeIntelError) -> RepositoryStatus:
+    group, held = _registered(services, name)
+    return RepositoryStatus(
+        repo=name,
+        index=None,
+        files=0,
+        chunks=0,
+        coverage={},
+        secondary_ratio=0.0,
+        group=group,
+        held=held,
+        generations=_kept(services, name),
+        sparse="",
+        dense_device="",
+        problem=without_server_paths(str(error)),
+    )
+
+
+def _state(services: Services, generation: Generation) -> RepositoryStatus:
+    manifest = generation.manifest
+    group, held = _registered(services, generation.repo)
+    return RepositoryStatus(
+        repo=generation.repo,
+        index=services.freshness.entry(generation),
+        files=manifest.counts.files,
+        chunks=manifest.counts.chunks,
+        coverage=manifest.coverage,
+        secondary_ratio=round(manifest.counts.compaction_ratio, 4),
+        group=group,
+        held=held,
+        generations=_kept(services, generation.repo),
+        sparse=freshness.sparse_state(generation, is_configured=services.settings.has_sparse),
+        dense_device=generation.dense.primary.device.text,
+        problem=services.freshness.problem(generation),
+    )
+
+
+def _registered(services: Services, name: str) -> tuple[str, str]:
+    """The group of a repository, and why its automatic builds wait."""
+    hold = rollback.hold_of(services.home, name)
+    held = f"rolled back from {hold.head[:10]}; waits for a newer commit or `rollback --resume`" if hold else ""
+    return mirror.registration(services.home, name).group, held
+
+
+def _kept(services: Services, name: str) -> list[str]:
+    return reader.kept(services.home.repository(name))[::-1]
+
+
+def _text(found: StatusResponse) -> str:
+    lines = []
+    for state in found.repositories:
+        index = state.index
+        what = f"{index.generation} {index.status}, {state.chunks} spans" if index else "nothing serves"
+        lines.append(f"{state.repo}: {what}" + (f"; {state.problem}" if state.problem else ""))
+    lines += [f"{file.repo}:{file.path}: {file.reason or 'indexed'}" for file in found.files]
+    return "\n".join(lines) or "no repository is registered"
+
+
+TOOL = Tool(
+    name="status",
+    avoid="Do not call it before every search: each result names the generation that answered.",
+    request=StatusRequest,
+    response=StatusResponse,
+    run=in_thread_unpinned("status", _status),
+    text=_text,
+    path="/status",
+)

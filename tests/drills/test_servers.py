@@ -1,0 +1,208 @@
+"""Drills with `codeintel serve` as processes: ended under load, killed, sharing a Redis that fails (9, 10, 11)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from codeintel_core.embedding.local import LocalEncoder
+from codeintel_core.home import Home
+from codeintel_core.repository import mirror
+from codeintel_core.telemetry.ledger import read as read_ledger
+from codeintel_core.traces.journal import read_day
+from codeintel_serving.access import keys
+from codeintel_serving.access.principal import Permission
+from tests.serving.redis_server import RedisServer, redis_server
+from tests.serving.running import until
+from tests.serving.server_process import START_DEADLINE_S, ServerProcess, servers
+from tests.serving.workshop import FILES, Workshop, new_repository
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with one repository, built with the model that the servers load."""
+    folder = tmp_path_factory.mktemp("servers")
+    found = Home(folder / "home")
+    workshop = Workshop(found, LocalEncoder(found.models, "int8", threads=1))
+    mirror.add(found, str(new_repository(folder / "shop", FILES)), name="shop")
+    workshop.build("shop")
+    return found
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with redis_server() as found:
+        yield found
+
+
+def ask(url: str, results: list[tuple[str, int, str]], stop: threading.Event) -> None:
+    """Ask until the server is gone; keep (run id, status, state at the end) of what was answered."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        while not stop.is_set():
+            try:
+                done = client.post("/answer", json={"question": "how is a generation published?"})
+            except httpx.HTTPError:
+                return
+            results.append((done.headers["x-run-id"], done.status_code, done.text[:100]))
+
+
+def test_sigterm_under_load_drains_finishes_flushes_and_exits_0(home: Home, tmp_path: Path) -> None:
+    with servers(home.root, tmp_path, shutdown_notice_s=2, shutdown_grace_s=30) as (server,):
+        results: list[tuple[str, int, str]] = []
+        stop = threading.Event()
+        clients = [threading.Thread(target=ask, args=(server.url, results, stop)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        until(lambda: len(results) >= 8)
+        server.terminate()
+        until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+        assert httpx.get(f"{server.url}/readyz").json()["state"] == "draining"
+        during = len(results)
+        until(lambda: len(results) > during)  # it still answers while it says so
+        assert server.exit_code() == 0
+        for client in clients:
+            client.join(60)
+    assert {status for _, status, _ in results} == {200}
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    stored = set(read_day(home.trace_journal, day).column("run_id").to_pylist())
+    assert {run_id for run_id, _, _ in results} <= stored
+    for run_id, _, _ in results:
+        assert read_ledger(home.ledger / f"date={day}" / f"{run_id}.jsonl")[-1]["event"] == "done"
+
+
+def test_what_is_in_flight_is_cut_at_the_end_of_its_grace(home: Home, tmp_path: Path) -> None:
+    """A chat endpoint that never answers holds an answer; the server ends all the same, with a trace of it."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as black_hole:
+        chat = {"chat_base_url": f"http://127.0.0.1:{black_hole.getsockname()[1]}/v1", "chat_model": "none"}
+        with servers(home.root, tmp_path, shutdown_notice_s=0, shutdown_grace_s=1, **chat) as (server,):
+            run_id = "11111111-1111-4111-8111-111111111111"
+            with ThreadPoolExecutor(1) as pool:
+                body = {"question": "how is a generation published?", "time_budget_ms": 60_000}
+                asked = pool.submit(
+                    httpx.post, f"{server.url}/answer", json=body, timeout=90, headers={"X-Run-ID": run_id}
+                )
+                ledger = home.ledger / f"date={datetime.now(UTC):%Y-%m-%d}" / f"{run_id}.jsonl"
+                until(lambda: ledger.is_file() and '"prompt.build"' in ledger.read_text())
+                server.terminate()
+                assert server.exit_code() == 0
+                with suppress(httpx.HTTPError):  # it may be cut without a word
+                    assert asked.result(60).json()["code"] == "overloaded"
+        assert read_ledger(ledger)[-1]["status"] == "cancelled"
+        rows = read_day(home.trace_journal, f"{datetime.now(UTC):%Y-%m-%d}").to_pylist()
+        assert [row["status"] for row in rows if row["run_id"] == run_id] == ["cancelled"]
+
+
+def scope_of(server: ServerProcess, handle: str, key: str) -> tuple[int, str]:
+    """Status, and the scope or the code, that a server answers for a handle."""
+    found = httpx.get(f"{server.url}/scope/{handle}", headers={"X-API-Key": key}, timeout=60)
+    body = found.json()
+    return found.status_code, str(body["scope"]["paths"] if found.status_code == 200 else body["code"])
+
+
+def test_two_servers_share_scopes_and_live_without_redis(home: Home, tmp_path: Path, redis: RedisServer) -> None:
+    """Killed, restarted empty, frozen: each goes on with what it knows, both share again, nobody sees another's."""
+    everything = [Permission.READ, Permission.ANSWER, Permission.TELEMETRY]
+    ada, eve = (keys.create(home.keys, permissions=everything, repos=["*"])[0] for _ in range(2))
+    try:
+        with servers(home.root, tmp_path, 2, redis_url=redis.url, redis_timeout_ms=200) as (one, two):
+
+            def keep(server: ServerProcess, name: str) -> tuple[str, list[str]]:
+                body = {"scope": {"paths": [f"{name}/**"]}}
+                made = httpx.post(f"{server.url}/scope", json=body, headers={"X-API-Key": ada}, timeout=60)
+                assert made.status_code == 200, made.text
+                return made.json()["scope_id"], made.json()["warnings"]
+
+            def readiness(server: ServerProcess) -> str:
+                answer = httpx.get(f"{server.url}/readyz", headers={"X-API-Key": ada}, timeout=60).json()
+                return str(answer["checks"]["redis"]["status"])
+
+            first, _ = keep(one, "store")
+            assert scope_of(two, first, ada) == (200, "['store/**']")
+            assert scope_of(two, first, eve) == (404, "unknown-scope")
+            for fail, heal in ((redis.kill, redis.start), (redis.freeze, redis.thaw)):
+                fail()
+                try:
+                    meanwhile, warnings = keep(one, "web")
+                    assert any("Redis does not answer" in warning for warning in warnings)
+                    for server in (one, two):
+                        assert scope_of(server, first, ada) == (200, "['store/**']")
+                        assert scope_of(server, first, eve) == (404, "unknown-scope")
+                        assert httpx.post(
+                            f"{server.url}/search", json={"query": "publish"}, headers={"X-API-Key": ada}, timeout=60
+                        ).status_code == 200  # fmt: skip
+                        until(lambda server=server: readiness(server) == "degraded")
+                    assert scope_of(one, meanwhile, ada) == (200, "['web/**']")
+                    assert scope_of(two, meanwhile, ada) == (404, "unknown-scope")
+                finally:
+                    heal()
+                until(
+                    lambda handle=meanwhile: (
+                        scope_of(one, handle, ada)[0] == 200 and scope_of(two, handle, ada) == (200, "['web/**']")
+                    )
+                )
+                assert scope_of(two, meanwhile, eve) == (404, "unknown-scope")
+                until(lambda: readiness(one) == "ok")
+    finally:
+        home.keys.unlink()
+
+
+def test_a_killed_server_loses_no_trace_that_it_acknowledged(home: Home, tmp_path: Path) -> None:
+    """Of two servers one is killed under load: the other serves, and every answer that arrived has its row."""
+    with servers(home.root, tmp_path, 2) as (one, two):
+        results: list[tuple[str, int, str]] = []
+        stop = threading.Event()
+        clients = [threading.Thread(target=ask, args=(url, results, stop)) for url in (one.url, one.url, two.url)]
+        for client in clients:
+            client.start()
+        until(lambda: len(results) >= 6)
+        one.process.kill()
+        killed_at = len(results)
+        until(lambda: len(results) > killed_at + 2)
+        stop.set()
+        for client in clients:
+            client.join(60)
+    stored = set(read_day(home.trace_journal, f"{datetime.now(UTC):%Y-%m-%d}").column("run_id").to_pylist())
+    assert {run_id for run_id, status, _ in results if status == 200} <= stored
+
+
+def test_a_missing_home_ends_with_the_fix(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "nowhere", tmp_path / "log")
+    assert server.exit_code(START_DEADLINE_S) == 1
+    assert "CODEINTEL_HOME" in server.log.read_text()
+
+
+def test_too_few_file_descriptors_end_or_degrade_and_never_hang(home: Home, tmp_path: Path) -> None:
+    """With hardly any descriptors the server ends with an error, or says what is wrong; it does not hang."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (24, hard))
+    try:
+        server = ServerProcess(home.root, tmp_path / "log")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        deadline = time.monotonic() + START_DEADLINE_S
+        while server.process.poll() is None and time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{server.url}/readyz", timeout=10).status_code in (200, 503):
+                    return
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        assert server.process.poll() not in (None, 0), "it neither answered nor ended"
+        assert server.log.read_text().strip()
+    finally:
+        server.process.kill()
+        server.process.wait()
