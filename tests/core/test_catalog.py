@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from codeintel_core import catalog
+from codeintel_core.database import Query
 from codeintel_core.errors import GenerationCorrupt
 from codeintel_core.scope import Scope
 from codeintel_core.stopping import Work
@@ -144,13 +145,10 @@ def test_an_overlay_on_an_overlay_equals_a_catalog_written_at_once(tmp_path: Pat
 def test_a_query_stops_when_nobody_waits_for_it(opened: catalog.Catalog) -> None:
     work, began = Work(), threading.Event()
 
-    def take(result: duckdb.DuckDBPyConnection) -> object:
-        return result.fetchall()
-
     def query() -> object:
         began.set()
-        endless = "SELECT count(*) FROM range(1000000000000) AS r(n) WHERE n % $seven = 3"
-        return opened._fetch(endless, {"seven": 7}, take)
+        endless = Query("SELECT count(*) FROM range(1000000000000) AS r(n)").where("n % $seven = 3", seven=7)
+        return opened._database.rows(endless)
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(work.context().run, query)
