@@ -77,6 +77,7 @@ class Database:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Takes the connection over; `close` closes it."""
         self._connection = connection
+        self._lock = threading.Lock()  # DuckDB refuses two calls of one connection at once
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -87,8 +88,9 @@ class Database:
             raise GenerationCorrupt(f"{path.name} cannot be opened: {str(error).splitlines()[0]}") from None
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Close the connection; queries that run end on cursors of their own."""
+        with self._lock:
+            self._connection.close()
 
     def rows(self, query: Query, deadline: Deadline | None = None) -> list[tuple[Any, ...]]:
         """All rows; raises `DeadlineExceeded` when the query was stopped at its deadline."""
@@ -109,7 +111,9 @@ class Database:
     @contextmanager
     def _cursor(self, deadline: Deadline | None) -> Iterator[duckdb.DuckDBPyConnection]:
         tracked = metrics.DATABASE_CURSORS.track_inprogress()
-        with self._connection.cursor() as cursor, tracked, stoppable(cursor.interrupt):
+        with self._lock:
+            opened = self._connection.cursor()
+        with opened as cursor, tracked, stoppable(cursor.interrupt):
             if deadline is None:
                 yield cursor
                 return
