@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-import duckdb
 import orjson
 import pytest
 from running import running, until
 from workshop import Workshop, settings_for
 
 from codeintel_core.catalog import Catalog
+from codeintel_core.database import Query
 from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry.ledger import read as read_ledger
@@ -46,8 +46,9 @@ STAGES = {
 
 def endless(catalog: Catalog, names: Sequence[str], scope: Scope, limit: int) -> Any:
     """In place of `Catalog.definitions`: a real query that ends only by being interrupted."""
-    endless = "SELECT count(*) FROM range(1000000000000) AS r(n) WHERE n % $seven = 3"
-    return catalog._fetch(endless, {"seven": 7}, duckdb.DuckDBPyConnection.fetchall)
+    return catalog._database.rows(
+        Query("SELECT count(*) FROM range(1000000000000) AS r(n)").where("n % $seven = 3", seven=7)
+    )
 
 
 @contextmanager
