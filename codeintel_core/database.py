@@ -77,7 +77,8 @@ class Database:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Takes the connection over; `close` closes it."""
         self._connection = connection
-        self._lock = threading.Lock()  # DuckDB refuses two calls of one connection at once
+        self._changed = threading.Condition()
+        self._cursors: set[duckdb.DuckDBPyConnection] = set()  # in use
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -88,8 +89,12 @@ class Database:
             raise GenerationCorrupt(f"{path.name} cannot be opened: {str(error).splitlines()[0]}") from None
 
     def close(self) -> None:
-        """Close the connection; queries that run end on cursors of their own."""
-        with self._lock:
+        """Stop what still runs and close the connection, which DuckDB refuses while one of its cursors works."""
+        with self._changed:
+            while self._cursors:
+                for cursor in self._cursors:
+                    cursor.interrupt()
+                self._changed.wait(_LOOK_S)  # again: an interrupt that comes before the query has begun is lost
             self._connection.close()
 
     def rows(self, query: Query, deadline: Deadline | None = None) -> list[tuple[Any, ...]]:
@@ -111,9 +116,7 @@ class Database:
     @contextmanager
     def _cursor(self, deadline: Deadline | None) -> Iterator[duckdb.DuckDBPyConnection]:
         tracked = metrics.DATABASE_CURSORS.track_inprogress()
-        with self._lock:
-            opened = self._connection.cursor()
-        with opened as cursor, tracked, stoppable(cursor.interrupt):
+        with self._opened() as cursor, tracked, stoppable(cursor.interrupt):
             if deadline is None:
                 yield cursor
                 return
@@ -124,6 +127,19 @@ class Database:
                 except duckdb.InterruptException:
                     deadline.check("a catalog query")
                     raise
+
+    @contextmanager
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._changed:  # DuckDB refuses two calls of one connection at once
+            cursor = self._connection.cursor()
+            self._cursors.add(cursor)
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+            with self._changed:
+                self._cursors.discard(cursor)
+                self._changed.notify_all()
 
 
 class _Watchdog:
