@@ -142,6 +142,11 @@ class Home:
         return self.root / "ledger"
 
     @property
+    def runpacks(self) -> Path:
+        """Runpacks, one zip per run."""
+        return self.root / "runpacks"
+
+    @property
     def groups(self) -> Path:
         """How many minutes each group of repositories may be behind (JSON)."""
         return self.root / "groups.json"

@@ -115,6 +115,14 @@ class Settings(BaseSettings):
         500, ge=1, le=60_000, description="Most time of the reranker; at most a third of what is left of the answer."
     )
 
+    trace_keep_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of uneventful traces that are exported; notable ones always are."
+    )
+    trace_slow_ms: int = Field(
+        1_000, ge=1, le=3_600_000, description="A request of this many milliseconds or more is a notable trace."
+    )
+    runpack_keep: int = Field(100, ge=1, le=10_000, description="Newest runpacks that are kept.")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Level of logs on stderr.")
 
     @field_validator("home", "sparse_model_dir")

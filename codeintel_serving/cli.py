@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codeintel_serving import telemetry_cli
+
 if TYPE_CHECKING:
     from codeintel_core.home import Home
     from codeintel_serving.services import Services
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(telemetry_cli.telemetry, name="telemetry")
+app.add_typer(telemetry_cli.runpack, name="runpack")
 
 Repos = Annotated[list[str] | None, typer.Option("--repo", help="Repository to ask; repeatable, all by default.")]
 Paths = Annotated[list[str] | None, typer.Option("--path", help="Glob over paths (`src/**`); repeatable.")]

@@ -12,9 +12,10 @@ from codeintel_core.generations.generation import Generation
 from codeintel_core.home import Home
 from codeintel_core.retrieval.channels import DENSE, LEXICAL
 from codeintel_core.retrieval.engine import ChannelRank, Hit, SearchResult
-from codeintel_core.telemetry import Run, Status, run, step
+from codeintel_core.telemetry import Run, Status, StepRecord, metrics, run, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_core.traces.record import AnswerTrace
+from codeintel_serving.models import StageModel
 
 _ABSENT = ChannelRank(0, 0.0)  # ranks start at 1
 
@@ -71,6 +72,17 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             with step("trace.write") as writing:
                 if not journal.write(trace):
                     writing.end(Status.FAILED, "the trace journal cannot be written")
+            metrics.ANSWERS.labels(trace.operation, trace.mode, trace.status).inc()
+            if trace.confidence == trace.confidence:  # not NaN
+                metrics.CONFIDENCE.observe(trace.confidence)
+
+
+def stages_of(steps: Sequence[StepRecord]) -> list[StageModel]:
+    """The audit trail of an answer: what each step did."""
+    return [
+        StageModel(name=s.kind, status=s.status.value, reason=s.reason, start_ms=s.start_ms, ms=s.duration_ms)
+        for s in steps
+    ]
 
 
 def note_generations(trace: AnswerTrace, generations: Sequence[Generation]) -> None:

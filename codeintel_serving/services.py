@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
@@ -45,8 +45,9 @@ from codeintel_serving.models import (
     StatusResponse,
 )
 from codeintel_serving.probes import Probes
-from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
+from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded, stages_of
 from codeintel_serving.results import CachedSearch
+from codeintel_serving.run_reports import RunpackWriter
 
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
@@ -57,7 +58,8 @@ class Services:
     """Everything that serves one home; close it, or use it as a context manager.
 
     Attributes:
-        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness: the parts, wired.
+        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness, runpacks: the
+            parts, wired.
         sparse: the sparse encoder, or None when no sparse model is configured.
     """
 
@@ -75,6 +77,7 @@ class Services:
         self.probes = Probes(settings)
         self.journal = TraceJournal(self.home.trace_journal)
         self.freshness = Freshness(self.library, settings.watch_interval_s)
+        self.runpacks = RunpackWriter(self.home, settings, self._readiness)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -112,6 +115,7 @@ class Services:
         self.engine.close()
         self.library.close()
         self.journal.close()
+        self.runpacks.close()
 
     async def aclose(self) -> None:
         """Close the model connections of the running event loop; part of its end, before `close`."""
@@ -138,9 +142,10 @@ class Services:
             self.settings.retrieval_budget_ms,
         )
         with recorded(asked, caller, self.home, self.journal) as (current, trace), ExitStack() as pins:
-            with step("scope.resolve"):
+            with step("scope.resolve", **request.scope.facts()) as resolving:
                 scope = request.scope.as_scope()
                 generations = pins.enter_context(self.library.pin(scope.repos, request.scope.as_of))
+                resolving.set(generations=len(generations))
             note_generations(trace, generations)
             found = self.results.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
             note_hits(trace, found)
@@ -155,6 +160,7 @@ class Services:
                 run_id=current.run_id,
                 trace_id=current.trace_id,
                 warnings=trace.limits,
+                stages=stages_of(current.steps),
             )
 
     def read(self, request: ReadRequest) -> ReadResponse:
@@ -216,6 +222,11 @@ class Services:
         hold = rollback.hold_of(self.home, name)
         held = f"rolled back from {hold.head[:10]}; waits for a newer commit or `rollback --resume`" if hold else ""
         return mirror.registration(self.home, name).group, held
+
+    def _readiness(self) -> dict[str, Any]:
+        from codeintel_serving.readiness import readiness  # it looks at services
+
+        return readiness(self).model_dump(mode="json")
 
     def _warm_encoder(self) -> None:
         self.encoder().encode_query("warm up")

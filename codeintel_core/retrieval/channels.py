@@ -13,7 +13,8 @@ import numpy as np
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
 from codeintel_core.retrieval.fusion import Ranked
-from codeintel_core.telemetry import Status, Step, step
+from codeintel_core.telemetry import Status, Step, metrics, step
+from codeintel_core.telemetry.steps import detail_of
 
 DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX = "dense", "lexical", "symbols", "sparse", "exact", "regex"
 CHANNELS = (DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX)
@@ -57,9 +58,13 @@ class ChannelPools:
                 channel_step.end(Status.SKIPPED, search.reason)
                 results[name] = ChannelResult(_NOTHING, Status.SKIPPED, search.reason)
             else:
-                started[name] = (channel_step, self._pools[name].submit(contextvars.copy_context().run, search))
+                with channel_step.around():  # what the search records belongs to its channel
+                    context = contextvars.copy_context()
+                started[name] = (channel_step, self._pools[name].submit(context.run, search))
         for name, (channel_step, future) in started.items():
             results[name] = _collect(channel_step, future, deadline)
+        for name, result in results.items():
+            metrics.CHANNEL_RESULTS.labels(name, result.status.value).inc()
         return {name: results[name] for name in searches}
 
     def again(self, name: str, kind: str, search: Search, deadline: Deadline) -> ChannelResult:
@@ -74,6 +79,7 @@ class ChannelPools:
 
 
 def _collect(channel_step: Step, future: Future[Ranked], deadline: Deadline) -> ChannelResult:
+    detail = ""
     try:
         ranked = future.result(timeout=deadline.remaining_s)
     except (FutureTimeout, DeadlineExceeded):
@@ -83,8 +89,10 @@ def _collect(channel_step: Step, future: Future[Ranked], deadline: Deadline) -> 
         result = ChannelResult(_NOTHING, Status.FAILED, str(error))
     except Exception as error:  # a broken channel must not take the others down; the step names it
         result = ChannelResult(_NOTHING, Status.FAILED, type(error).__name__)
+        detail = detail_of(error)
     else:
         channel_step.set(hits=len(ranked[0]))
+        metrics.CHANNEL_CANDIDATES.labels(channel_step.kind.removeprefix("retrieve.")).observe(len(ranked[0]))
         result = ChannelResult(ranked, Status.COMPLETED)
-    channel_step.end(result.status, result.reason)
+    channel_step.end(result.status, result.reason, detail)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -71,6 +72,25 @@ class TraceJournal:
 def days(folder: Path) -> list[str]:
     """Days (YYYY-MM-DD) that have journals, sorted."""
     return sorted(p.name.removeprefix("date=") for p in folder.glob("date=*") if p.is_dir())
+
+
+def find(folder: Path, days: Sequence[str], run_id: str, otel_trace_id: str) -> dict[str, Any]:
+    """The last row of a run in the journals of these days, as it was written; {} when there is none."""
+    found: dict[str, Any] = {}
+    wanted = run_id.encode()
+    for day in days:
+        for path in sorted((folder / f"date={day}").glob("*.jsonl")):
+            with path.open("rb") as lines:
+                for line in lines:
+                    if wanted not in line:
+                        continue
+                    try:
+                        row = orjson.loads(line)
+                    except orjson.JSONDecodeError:
+                        continue
+                    if row.get("run_id") == run_id and row.get("otel_trace_id") == otel_trace_id:
+                        found = {**_ADDED, **row}
+    return found
 
 
 def read_day(folder: Path, day: str) -> pa.Table:

@@ -53,7 +53,8 @@ class AnswerTrace:
     stopped_because: str = ""
 
     def close(self, run: Run) -> AnswerTrace:
-        """Take over the steps and times of the run."""
+        """Take over the steps and times of the run; what still runs is ended as cancelled."""
+        run.settle()
         self.stages = [
             {"name": s.kind, "status": s.status.value, "reason": s.reason, "start_ms": s.start_ms, "ms": s.duration_ms}
             for s in run.steps

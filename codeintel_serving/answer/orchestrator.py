@@ -36,9 +36,9 @@ from codeintel_serving.answer.events import (
 )
 from codeintel_serving.answer.rerank import Reranked, rerank
 from codeintel_serving.answer.writing import Writer, Written
-from codeintel_serving.models import AnswerRequest, AnswerResponse, Coverage, IndexEntry, StageModel
+from codeintel_serving.models import AnswerRequest, AnswerResponse, Coverage, IndexEntry
 from codeintel_serving.problems import problem_of
-from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
+from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded, stages_of
 from codeintel_serving.services import Services
 
 _T = TypeVar("_T")
@@ -132,10 +132,11 @@ class _Pipeline:
 
     async def _stages(self, run: Run, row: AnswerTrace, pins: ExitStack) -> None:
         services, request = self._services, self._request
-        with step("scope.resolve"):
+        with step("scope.resolve", **request.scope.facts()) as resolving:
             scope = request.scope.as_scope()
             pin = services.library.pin(scope.repos, request.scope.as_of)
             generations = await self._in_thread(lambda: pins.enter_context(pin))
+            resolving.set(generations=len(generations))
         note_generations(row, generations)
         self._tell_stages(run)
         depth = max(request.limit, services.settings.rerank_candidates if services.reranker else 0)
@@ -243,10 +244,7 @@ class _Pipeline:
         """Emit the steps that ended since the last call."""
         ended = run.steps[self._stages_told :]
         self._stages_told += len(ended)
-        for s in ended:
-            stage = StageModel(
-                name=s.kind, status=s.status.value, reason=s.reason, start_ms=s.start_ms, ms=s.duration_ms
-            )
+        for stage in stages_of(ended):
             self._emit(StageEvent(stage))
 
 

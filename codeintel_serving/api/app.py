@@ -10,15 +10,14 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import Route
 
 from codeintel_core.errors import CodeIntelError
-from codeintel_core.telemetry import metrics
 from codeintel_serving.answer import orchestrator
+from codeintel_serving.answer.events import TraceEvent
 from codeintel_serving.api.correlation import (
     MAX_BODY_BYTES,
     PROBLEM_TYPE,
@@ -27,6 +26,8 @@ from codeintel_serving.api.correlation import (
     http_problem,
     problem_response,
 )
+from codeintel_serving.api.runs import add_runs
+from codeintel_serving.exposition import exposed
 from codeintel_serving.mcp.server import create_mcp
 from codeintel_serving.models import (
     AnswerRequest,
@@ -65,12 +66,13 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
-    app.add_middleware(Correlation)  # the outermost
+    app.add_middleware(Correlation, ledger=services.home.ledger, on_failure=services.runpacks.request)  # the outermost
     app.add_exception_handler(CodeIntelError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     _add_questions(app, services)
     _add_operations(app, services)
+    add_runs(app, services, _problems(404, 500))
     app.router.routes.append(Route("/mcp", mcp, include_in_schema=False))  # as an app: with its own Host protection
     return app
 
@@ -116,13 +118,16 @@ def _add_operations(app: FastAPI, services: Services) -> None:
         return found
 
     @app.get("/metrics", summary="Prometheus metrics")
-    def prometheus() -> Response:
-        return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    def prometheus(request: Request) -> Response:
+        body, media_type = exposed(services, request.headers.get("Accept", ""))
+        return Response(body, headers={"Content-Type": media_type})
 
 
 async def _sse(services: Services, body: AnswerRequest, caller: Caller) -> AsyncIterator[ServerSentEvent]:
     async for event in orchestrator.events(services, body, caller):
         yield ServerSentEvent(orjson.dumps(event.data()).decode(), event=event.name)
+        if isinstance(event, TraceEvent) and event.row["status"] == "error":
+            services.runpacks.request(event.row["run_id"])
 
 
 async def _while_connected(request: Request, work: Awaitable[AnswerResponse]) -> AnswerResponse | Response:

@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codeintel_core.retrieval.engine import MAX_LIMIT
 from codeintel_core.retrieval.modes import Mode
-from codeintel_core.telemetry import current_run, run
+from codeintel_core.telemetry import current_run
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.answer.events import Event, StageEvent
 from codeintel_serving.mcp import targets as target_texts
 from codeintel_serving.mcp import text
+from codeintel_serving.mcp.spans import note_failure, tool_run
 from codeintel_serving.models import (
     MAX_CITATIONS,
     MAX_TIME_BUDGET_MS,
@@ -58,26 +59,37 @@ class Files(BaseModel):
 class _Problems(Middleware):
     """Gives every tool call a run, and turns its errors into results that carry the problem object."""
 
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
     async def on_call_tool(
         self, context: MiddlewareContext[CallToolRequestParams], call_next: CallNext[CallToolRequestParams, ToolResult]
     ) -> ToolResult:
         """Run the tool; domain errors and bad arguments become `isError` results."""
-        with run("mcp", None, run_id=get_http_headers().get("x-run-id", "")) as current:
+        headers = get_http_headers()
+        with tool_run(
+            self._services.home.ledger, context.message, headers.get("x-run-id", ""), headers.get("x-session-id", "")
+        ) as current:
+            failed: Problem | None = None
             try:
                 result = await call_next(context)
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, FastMCPError) else error
                 if isinstance(cause, ValidationError):
-                    result = _failed(invalid_arguments(cause.errors()))
+                    failed = invalid_arguments(cause.errors())
                 else:
-                    result = _failed(problem_of(cause or error))
+                    failed = problem_of(cause or error)
+                note_failure(current, failed.code, failed.status)
+                result = _failed(failed)
             result.meta = {**(result.meta or {}), "run_id": current.run_id, "trace_id": current.trace_id}
-            return result
+        if failed is not None and failed.runpack:
+            self._services.runpacks.request(failed.runpack)
+        return result
 
 
 def create_mcp(services: Services) -> FastMCP:
     """The MCP server over wired services."""
-    server: FastMCP = FastMCP("codeintel", instructions=_INSTRUCTIONS, middleware=[_Problems()])
+    server: FastMCP = FastMCP("codeintel", instructions=_INSTRUCTIONS, middleware=[_Problems(services)])
 
     def tool(model: type[BaseModel]) -> Callable[[Callable[..., Any]], Any]:
         return server.tool(output_schema=model.model_json_schema(), annotations=_READ_ONLY)

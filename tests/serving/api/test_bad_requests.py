@@ -16,7 +16,7 @@ def assert_problem(response: httpx.Response, status: int, code: str, workshop: W
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     found: dict[str, Any] = response.json()
-    assert found.keys() == {"type", "title", "status", "detail", "code", "run_id", "trace_id", "errors"}
+    assert found.keys() == {"type", "title", "status", "detail", "code", "run_id", "trace_id", "runpack", "errors"}
     assert (found["status"], found["code"], found["type"]) == (status, code, f"/problems/{code}")
     assert found["run_id"] == response.headers["x-run-id"]
     assert found["trace_id"] == response.headers["x-trace-id"]
