@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.generation import Generation
 from codeintel_core.home import Home
+from codeintel_core.reports.run_report import report_of
 from codeintel_core.retrieval.channels import DENSE, LEXICAL
 from codeintel_core.retrieval.engine import ChannelRank, Hit, SearchResult
-from codeintel_core.telemetry import Run, Status, StepRecord, metrics, run, step
+from codeintel_core.telemetry import Run, Status, StepRecord, metrics, providers, run, step
 from codeintel_core.traces.journal import TraceJournal
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving.models import StageModel
@@ -69,12 +70,25 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             raise
         finally:
             trace.close(current)
+            _flag(current, trace)
             with step("trace.write") as writing:
                 if not journal.write(trace):
                     writing.end(Status.FAILED, "the trace journal cannot be written")
             metrics.ANSWERS.labels(trace.operation, trace.mode, trace.status).inc()
             if trace.confidence == trace.confidence:  # not NaN
                 metrics.CONFIDENCE.observe(trace.confidence)
+
+
+def _flag(current: Run, trace: AnswerTrace) -> None:
+    """Say what detectors notice, where spans are exported: tail sampling keeps a flagged trace."""
+    if not providers.is_exporting():
+        return
+    try:
+        current.flags += [finding.kind for finding in report_of(current, trace).findings]
+        for kind in current.flags:
+            metrics.FINDINGS.labels(kind).inc()
+    except Exception:  # telemetry never breaks a request
+        metrics.TELEMETRY_ERRORS.inc()
 
 
 def stages_of(steps: Sequence[StepRecord]) -> list[StageModel]:

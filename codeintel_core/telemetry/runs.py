@@ -208,7 +208,7 @@ def _started(
     attributes: Mapping[str, Value] | None,
 ) -> Run:
     around = trace.get_current_span().get_span_context()
-    links = [trace.Link(around)] if parent is not None and around.is_valid else []
+    links = [trace.Link(around)] if parent is not None and around.is_valid and not around.is_remote else []
     span = providers.tracer().start_span(name or operation, context=parent, kind=kind, links=links)
     context = span.get_span_context()
     current = Run(

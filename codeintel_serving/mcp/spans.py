@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fastmcp.server.dependencies import get_context
 from mcp.types import CallToolRequestParams
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -28,7 +29,7 @@ def tool_run(ledger: Path, call: CallToolRequestParams, run_id: str, session_id:
     try:
         with run(
             "mcp", ledger, run_id=run_id, session_id=session_id, is_lazy=True, name=f"{_METHOD} {name}",
-            kind=SpanKind.SERVER, parent=propagation.parent_of(_meta(call)),
+            kind=SpanKind.SERVER, parent=propagation.parent_of(_meta()),
             attributes={names.MCP_METHOD: _METHOD, names.GEN_AI_TOOL: name, names.GEN_AI_OPERATION: "execute_tool"},
         ) as current:  # fmt: skip
             yield current
@@ -45,8 +46,10 @@ def note_failure(current: Run, code: str, status: int) -> None:
             current.span.set_status(StatusCode.ERROR)
 
 
-def _meta(call: CallToolRequestParams) -> Mapping[str, Any]:
-    meta: Any = call.meta
+def _meta() -> Mapping[str, Any]:
+    """The `_meta` of the running request."""
+    request = get_context().request_context
+    meta: Any = request.meta if request is not None else None
     if meta is None:
         return {}
     return meta if isinstance(meta, Mapping) else dict(meta.model_dump(by_alias=True))
