@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from codeintel_core.settings import get_settings
 from codeintel_core.telemetry.conventions import SCHEMA_URL, Status
-from codeintel_core.telemetry.sampling import RedactingProcessor, TailSampling
+from codeintel_core.telemetry.sampling import Redacting, TailSampling
 from codeintel_core.telemetry.spans import Attribute, Value
 
 if TYPE_CHECKING:
@@ -152,13 +152,12 @@ def exports(signal: str) -> bool:
 
 
 def _from_environment() -> Providers:
+    found = _silent()
     try:
         if exports("traces"):
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
             found = _traces(OTLPSpanExporter())
-        else:
-            found = _silent()
         if exports("metrics"):
             from codeintel_core.telemetry.otel_metrics import Instruments
 
@@ -170,6 +169,7 @@ def _from_environment() -> Providers:
         return found
     except Exception as error:  # a malformed OTEL_* variable must not stop the product
         _log.warning("telemetry is not exported: %s", type(error).__name__)
+        found.close()
         return _silent()
 
 
@@ -185,9 +185,8 @@ def _traces(exporter: SpanExporter) -> Providers:
     provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
     settings = get_settings()
     sampling = TailSampling(
-        BatchSpanProcessor(exporter), keep_ratio=settings.trace_keep_ratio, slow_ms=settings.trace_slow_ms
+        Redacting(BatchSpanProcessor(exporter)), keep_ratio=settings.trace_keep_ratio, slow_ms=settings.trace_slow_ms
     )
-    provider.add_span_processor(RedactingProcessor())
     provider.add_span_processor(sampling)
     return Providers(provider, provider.get_tracer(_SCOPE, schema_url=SCHEMA_URL), sampling)
 

@@ -1,4 +1,4 @@
-"""Span processors: redaction before a span ends, and tail sampling inside the process.
+"""Span processors: redaction of what is handed on, and tail sampling inside the process.
 
 Tail sampling keeps the spans of a trace until its local root ends and then decides once: what failed, was degraded,
 slow or flagged by a detector is always kept, of the rest a share by trace id. Bounds: traces and spans held, and
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import Status, StatusCode
 
 from codeintel_core.telemetry import conventions as names
 from codeintel_core.telemetry import metrics
@@ -23,21 +24,50 @@ _IDS = 1 << 64
 _PATHS = frozenset({names.URL_PATH, names.HTTP_ROUTE})
 
 
-class RedactingProcessor(SpanProcessor):
-    """Takes secrets and absolute paths out of every text attribute while the span can still be changed."""
+class Redacting(SpanProcessor):
+    """Hands spans on without secrets and absolute paths in their texts."""
 
-    def _on_ending(self, span: Span) -> None:
-        for key, value in list((span.attributes or {}).items()):
-            if isinstance(value, str):
-                clean = without_secrets(value) if key in _PATHS else redacted(value)
-                if clean != value:
-                    span.set_attribute(key, clean)
+    def __init__(self, sink: SpanProcessor) -> None:
+        self._sink = sink
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Pass a copy on; an ended span cannot be changed."""
+        self._sink.on_end(
+            ReadableSpan(
+                span.name,
+                span.context,
+                span.parent,
+                span.resource,
+                {key: _clean(key, value) for key, value in (span.attributes or {}).items()},
+                span.events,
+                span.links,
+                span.kind,
+                status=Status(span.status.status_code, redacted(span.status.description or "") or None),
+                start_time=span.start_time,
+                end_time=span.end_time,
+                instrumentation_scope=span.instrumentation_scope,
+            )
+        )
+
+    def shutdown(self) -> None:
+        """Shut the sink down."""
+        self._sink.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush the sink."""
+        return bool(self._sink.force_flush(timeout_millis))
+
+
+def _clean(key: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return without_secrets(value) if key in _PATHS else redacted(value)
+    return tuple(_clean(key, one) for one in value) if isinstance(value, tuple | list) else value
 
 
 class TailSampling(SpanProcessor):
     """Holds spans by trace and hands whole traces on, or not."""
 
-    def __init__(self, sink: SpanProcessor | None, *, keep_ratio: float = 1.0, slow_ms: float = 1_000.0) -> None:
+    def __init__(self, sink: SpanProcessor, *, keep_ratio: float = 1.0, slow_ms: float = 1_000.0) -> None:
         """Of uneventful traces `keep_ratio` (0..1) is kept; a root of `slow_ms` or more is an event."""
         self._sink = sink
         self._keep_below = int(keep_ratio * _IDS)
@@ -105,8 +135,7 @@ class TailSampling(SpanProcessor):
         return is_slow and _is_local_root(span)
 
     def _forward(self, span: ReadableSpan) -> None:
-        if self._sink is not None:
-            self._sink.on_end(span)
+        self._sink.on_end(span)
 
     @property
     def held(self) -> int:
@@ -121,12 +150,11 @@ class TailSampling(SpanProcessor):
             self._held.clear()
         for span in left:
             self._forward(span)
-        if self._sink is not None:
-            self._sink.shutdown()
+        self._sink.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush the sink."""
-        return self._sink is None or bool(self._sink.force_flush(timeout_millis))
+        return bool(self._sink.force_flush(timeout_millis))
 
 
 def _is_local_root(span: ReadableSpan) -> bool:
