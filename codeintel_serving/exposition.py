@@ -26,14 +26,20 @@ _KINDS = ("chunks", "primary", "secondary", "tombstones", "lucene")
 
 def exposed(services: Services, accept: str) -> tuple[bytes, str]:
     """Body and media type: OpenMetrics (with exemplars) for who accepts it, else the text format."""
+    registry = counters()
+    registry.register(_State(services))
+    encode, media_type = choose_encoder(accept)
+    return encode(registry), media_type
+
+
+def counters() -> CollectorRegistry:
+    """What was counted: by this process, or by all workers where they share a folder."""
     registry = CollectorRegistry()
     if metrics.IS_MULTIPROCESS:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     else:
         registry.register(_Process())
-    registry.register(_State(services))
-    encode, media_type = choose_encoder(accept)
-    return encode(registry), media_type
+    return registry
 
 
 class _Process(Collector):

@@ -24,16 +24,20 @@ TELEMETRY_ERRORS = Counter("codeintel_telemetry_errors_total", "Swallowed teleme
 TRACES_DROPPED = Counter("codeintel_traces_dropped_total", "Trace rows that could not be written.", registry=REGISTRY)
 GENERATION_INFO = Gauge(
     "codeintel_generation_created_timestamp_seconds", "When the served generation was built.", ["repo"],
+    registry=REGISTRY, multiprocess_mode="max")  # fmt: skip
+READY_STATE = Gauge(
+    "codeintel_ready_state",
+    "1 for the present readiness state.",
+    ["state"],
     registry=REGISTRY,
-)  # fmt: skip
-READY_STATE = Gauge("codeintel_ready_state", "1 for the present readiness state.", ["state"], registry=REGISTRY)
+    multiprocess_mode="livemax",
+)
 MODEL_REQUESTS = Counter(
     "codeintel_model_requests_total", "Requests to model endpoints by result.", ["role", "result"], registry=REGISTRY
 )
 BREAKER_OPEN = Gauge(
     "codeintel_model_breaker_open", "1 while the circuit breaker of an endpoint is not closed.", ["role"],
-    registry=REGISTRY,
-)  # fmt: skip
+    registry=REGISTRY, multiprocess_mode="livemax")  # fmt: skip
 FIRST_TOKEN_SECONDS = Histogram(
     "codeintel_first_token_seconds", "From the question to the first token, by who writes the answer.", ["writer"],
     registry=REGISTRY, buckets=_BUCKETS_S,
