@@ -130,7 +130,7 @@ def _outcome(error: BaseException | None, skip_reason: str | None) -> tuple[Stat
 def detail_of(error: BaseException) -> str:
     """What an error says, redacted, when it is about this machine and not about what was asked; else ''."""
     if isinstance(error, CodeIntelError):
-        return redacted(str(error)) if error.status >= _OURS else ""
+        return redacted(str(error)) if type(error).status >= _OURS else ""  # an endpoint's own status is another thing
     if isinstance(error, OSError) and error.strerror:
         name = f": {error.filename}" if isinstance(error.filename, str) else ""
         return redacted(f"{error.strerror}{name}")
