@@ -1,6 +1,6 @@
 """Run the benchmarks and print one table; the numbers also go to benchmarks/results/ as JSON.
 
-make bench [REPO=PATH]                            chunking, embedding, build, queries, dense, sparse, growth to 10k
+make bench [REPO=PATH]                            all of SUBJECTS, dense and growth up to 10k
 python -m benchmarks --only dense growth --full   with 100k and 1M (dense) and 100k (growth): long
 """
 
@@ -20,8 +20,11 @@ from benchmarks import machine
 from benchmarks.rows import Row
 from benchmarks.workplace import Workplace
 
-SUBJECTS = ("chunking", "embedding", "builds", "queries", "pipeline_overhead", "dense", "sparse", "growth")
-_NEEDS_BUILD = {"queries", "pipeline_overhead"}
+SUBJECTS = (
+    "chunking", "embedding", "builds", "queries", "pipeline_overhead", "telemetry_overhead", "dense", "sparse",
+    "growth",
+)  # fmt: skip
+_NEEDS_BUILD = {"queries", "pipeline_overhead", "telemetry_overhead"}
 _HOME = Path(os.environ.get("CODEINTEL_HOME", ".codeintel")).absolute()
 
 

@@ -1,0 +1,125 @@
+"""What telemetry costs: the same searches with and without it, and with an exporter that hangs, query by query in turn.
+
+Off means: steps record nothing and there is no ledger, no histogram; runs and their ids stay, answers name them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+from unittest import mock
+
+from benchmarks.queries import questions
+from benchmarks.rows import Row, Rows, percentiles
+from benchmarks.workplace import Workplace
+from codeintel_core.telemetry import metrics, providers, runs, steps
+from codeintel_serving.models import SearchRequest
+from codeintel_serving.recording import Caller
+from codeintel_serving.services import Services
+
+_WARM = 10
+_ROUNDS = 3
+_MOST_SHARE, _MOST_MS = 0.03, 5.0
+
+
+def measure(at: Workplace) -> Rows:
+    """Needs the home that `builds` leaves."""
+    asked = questions(at)
+    settings = at.settings.model_copy(update={"result_cache": 0, "query_vector_cache": 0})
+    with Services(settings) as services:
+        services.warm()
+
+        def ask(query: str) -> None:
+            services.search(SearchRequest(query=query), Caller("rest"))
+
+        on_s, off_s = _in_turn(ask, asked, contextlib.nullcontext, _off)
+        on, off = percentiles(on_s)[0], percentiles(off_s)[0]
+        share = sum(on_s) / sum(off_s) - 1
+        note = f"{len(on_s)} queries each, in turn; mean"
+        yield Row("telemetry", "query without, p50", off, "ms")
+        yield Row("telemetry", "query with, p50", on, "ms")
+        yield Row("telemetry", "share of query time", 100 * share, "%", "goal 3", _MOST_SHARE / max(share, 1e-9), note)
+        with _black_hole() as url:
+            hung = _exporting_to(url)
+            silent = providers.get()
+            hung_s, silent_s = _in_turn(ask, asked, lambda: _used(hung), lambda: _used(silent))
+            more = percentiles(hung_s)[1] - percentiles(silent_s)[1]
+            yield Row("telemetry", "exporter that hangs, p95 more", more, "ms", "goal 5", _MOST_MS / max(more, 1e-9))
+            hung.close()
+
+
+Setting = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def _in_turn(ask: Callable[[str], None], asked: list[str], one: Setting, other: Setting) -> tuple[list[float], ...]:
+    """Seconds of every query under both settings; who goes first changes with each query."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number, query in enumerate(asked * _ROUNDS):
+        turns = ((0, one), (1, other)) if number % 2 else ((1, other), (0, one))
+        for at, setting in turns:
+            with setting():
+                started = time.perf_counter()
+                ask(query)
+                taken[at].append(time.perf_counter() - started)
+    return taken[0][_WARM:], taken[1][_WARM:]
+
+
+class _Nothing:
+    """A step that records nothing."""
+
+    span_id = ""
+
+    def __init__(self, kind: str, attributes: dict[str, Any]) -> None:
+        self.kind = kind
+
+    def set(self, **_: Any) -> None:
+        return
+
+    def end(self, *_: Any) -> None:
+        return
+
+    def skip(self, _: str) -> None:
+        return
+
+    def around(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+@contextlib.contextmanager
+def _off() -> Iterator[None]:
+    with (
+        mock.patch.object(steps, "Step", _Nothing),
+        mock.patch.object(runs, "Ledger", lambda *_, **__: None),
+        mock.patch.object(metrics, "observe", lambda *_: None),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _used(found: providers.Providers) -> Iterator[None]:
+    with mock.patch.object(providers, "_providers", found):
+        yield
+
+
+@contextlib.contextmanager
+def _black_hole() -> Iterator[str]:
+    """An address that takes connections and never answers."""
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(1)
+        yield f"http://127.0.0.1:{hole.getsockname()[1]}"
+
+
+def _exporting_to(url: str) -> providers.Providers:
+    with mock.patch.dict(os.environ, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{url}/v1/traces"}):
+        return providers._from_environment()
