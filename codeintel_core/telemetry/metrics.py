@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -88,6 +89,12 @@ RUNPACKS = Counter(
 RUNPACK_BYTES = Histogram(
     "codeintel_runpack_size_bytes", "Size of runpacks.", registry=REGISTRY, buckets=(1e3, 1e4, 1e5, 1e6, 1e7)
 )
+
+
+@lru_cache(maxsize=512)
+def step_seconds(kind: str, status: str) -> Histogram:
+    """The histogram of one kind and status; looked up once, since every step needs it."""
+    return STEP_SECONDS.labels(kind, status)
 
 
 def observe(histogram: Histogram, value: float, trace_id: str) -> None:

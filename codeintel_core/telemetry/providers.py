@@ -12,17 +12,18 @@ import atexit
 import logging
 import os
 import platform
+import random
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from codeintel_core.settings import get_settings
 from codeintel_core.telemetry.conventions import SCHEMA_URL, Status
@@ -42,10 +43,10 @@ _log = logging.getLogger("codeintel.telemetry")
 
 @dataclass
 class Providers:
-    """What is set up; `sampling`, `instruments` and `logs` are None where nothing is exported."""
+    """What is set up; all of it is None where nothing is exported."""
 
-    traces: TracerProvider
-    tracer: trace.Tracer
+    traces: TracerProvider | None = None
+    tracer: trace.Tracer | None = None
     sampling: TailSampling | None = None
     instruments: Instruments | None = None
     logs: LogBridge | None = None
@@ -54,7 +55,8 @@ class Providers:
         """Send what is buffered, for at most two seconds: an exporter that hangs keeps no process alive."""
 
         def shut() -> None:
-            self.traces.shutdown()
+            if self.traces is not None:
+                self.traces.shutdown()
             for other in (self.instruments, self.logs):
                 if other is not None:
                     other.close()
@@ -98,9 +100,31 @@ def shutdown() -> None:
         old.close()
 
 
-def tracer() -> trace.Tracer:
-    """The tracer of this process."""
-    return get().tracer
+def start_span(
+    name: str,
+    kind: trace.SpanKind = trace.SpanKind.INTERNAL,
+    parent: Context | None = None,
+    links: Sequence[trace.Link] = (),
+) -> trace.Span:
+    """A span below the current one or a remote `parent`; where nothing is exported it is no more than its ids."""
+    found = get()
+    if found.tracer is not None:
+        return found.tracer.start_span(name, context=parent, kind=kind, links=links)
+    above = trace.get_current_span(parent).get_span_context()
+    is_new = not above.is_valid
+    return trace.NonRecordingSpan(
+        trace.SpanContext(
+            _bits(128) if is_new else above.trace_id,
+            _bits(64),
+            is_remote=False,
+            trace_flags=trace.TraceFlags(0) if is_new else above.trace_flags,
+            trace_state=None if is_new else above.trace_state,
+        )
+    )
+
+
+def _bits(count: int) -> int:
+    return random.getrandbits(count) or 1
 
 
 def is_exporting() -> bool:
@@ -152,7 +176,7 @@ def exports(signal: str) -> bool:
 
 
 def _from_environment() -> Providers:
-    found = _silent()
+    found = Providers()
     try:
         if exports("traces"):
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -170,13 +194,7 @@ def _from_environment() -> Providers:
     except Exception as error:  # a malformed OTEL_* variable must not stop the product
         _log.warning("telemetry is not exported: %s", type(error).__name__)
         found.close()
-        return _silent()
-
-
-def _silent() -> Providers:
-    """Ids without recording: nothing would ever read the spans."""
-    provider = TracerProvider(sampler=ALWAYS_OFF, resource=Resource({}), shutdown_on_exit=False)
-    return Providers(provider, provider.get_tracer(_SCOPE, schema_url=SCHEMA_URL))
+        return Providers()
 
 
 def _traces(exporter: SpanExporter) -> Providers:

@@ -209,7 +209,7 @@ def _started(
 ) -> Run:
     around = trace.get_current_span().get_span_context()
     links = [trace.Link(around)] if parent is not None and around.is_valid and not around.is_remote else []
-    span = providers.tracer().start_span(name or operation, context=parent, kind=kind, links=links)
+    span = providers.start_span(name or operation, kind, parent, links)
     context = span.get_span_context()
     current = Run(
         operation=operation,

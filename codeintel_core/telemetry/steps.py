@@ -41,7 +41,7 @@ class Step:
         self._skip_reason: str | None = None
         name, span_kind = spans.name_and_kind(kind, attributes)
         self._parent_id = f"{trace.get_current_span().get_span_context().span_id:016x}"
-        self._span = providers.tracer().start_span(name, kind=span_kind)
+        self._span = providers.start_span(name, span_kind)
         context = self._span.get_span_context()
         self.span_id = f"{context.span_id:016x}" if context.is_valid else uuid.uuid4().hex[:16]
         self._started = time.monotonic()
@@ -85,9 +85,7 @@ class Step:
 
     def _publish(self, record: StepRecord, seconds: float) -> None:
         run = self._run
-        metrics.observe(
-            metrics.STEP_SECONDS.labels(record.kind, record.status.value), seconds, run.trace_id if run else ""
-        )
+        metrics.step_seconds(record.kind, record.status.value).observe(seconds)
         if self._span.is_recording():
             self._span.set_attributes(spans.attributes_of(record.kind, record.status, record.reason, record.attributes))
             if record.status in (Status.FAILED, Status.TIMED_OUT):
