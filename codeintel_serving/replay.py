@@ -11,8 +11,9 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.errors import InvalidRequest, UnknownGeneration
 from codeintel_core.generations.generation import Generation
 from codeintel_core.home import Home
-from codeintel_core.retrieval.channels import CHANNELS
-from codeintel_core.retrieval.engine import Mode, Ranking, SearchEngine
+from codeintel_core.retrieval.channels import DENSE, LEXICAL
+from codeintel_core.retrieval.engine import Ranking, SearchEngine
+from codeintel_core.retrieval.modes import Mode
 from codeintel_core.settings import Settings
 from codeintel_serving.encoder import LazyEncoder, query_encoder
 from codeintel_serving.models import ScopeModel
@@ -72,8 +73,8 @@ def replay(home: Home, settings: Settings, parts: Mapping[str, Any]) -> Replay:
     if not row.get("generations") or "query" not in row:
         raise InvalidRequest("this run did not come to a search: there is nothing to replay")
     report = parts["report.json"]
-    done = [n for n in CHANNELS if report["channels"].get(n, {}).get("status", "completed") == "completed"]
-    without = [name for name in CHANNELS if name not in done and name != "symbols"]
+    channels = report["channels"]
+    without = [n for n in (DENSE, LEXICAL) if channels.get(n, {}).get("status", "completed") != "completed"]
     is_reranked = report["coverage"]["rerank"]["state"] == "ran"
     recorded = [int(candidate["chunk_id"]) for candidate in row["candidates"]]
     limit = max(len(recorded), settings.rerank_candidates if is_reranked else 1)

@@ -13,6 +13,8 @@ SERVING = {
     "lexical": "retrieve.lexical",
     "symbols": "retrieve.symbols",
     "sparse": "retrieve.sparse",
+    "exact": "retrieve.exact",
+    "regex": "retrieve.regex",
     "gather": "retrieve.gather",
     "fuse": "fuse.scores",
     "hydrate": "hydrate.catalog",
@@ -26,10 +28,11 @@ BUILDING = {
     "embed": "build.embeddings",
     "dense": "build.dense",
     "lexical": "build.lexical",
+    "sparse": "build.sparse",
     "catalog": "build.catalog",
     "publish": "build.publish",
 }
-CHANNELS = ("dense", "lexical", "symbols", "sparse")
+CHANNELS = ("dense", "lexical", "symbols", "sparse", "exact", "regex")
 _OF_ANSWERS = ("rerank", "synthesize", "cite")
 _FROM_CACHE = ("embed", *CHANNELS, "gather", "fuse", "hydrate")
 _BAD = {Status.FAILED.value, Status.TIMED_OUT.value, Status.CANCELLED.value, OPEN}
