@@ -13,7 +13,7 @@ from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.home import Home
 from codeintel_core.settings import Settings
-from codeintel_pipelines.build import index, sparse, verify
+from codeintel_pipelines.build import index, sparse, vectors, verify
 from codeintel_pipelines.build import plan as plans
 from codeintel_pipelines.build.ingest import ingest
 from codeintel_pipelines.build.plan import Build
@@ -22,9 +22,10 @@ from codeintel_pipelines.build.release import release
 
 @dataclass
 class Cost:
-    """What one build took: seconds of each stage, texts embedded and texts found in the cache."""
+    """What one build took: seconds of each stage, CPU seconds of the process, texts embedded and texts reused."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_s: float = 0.0
     computed: int = 0
     reused: int = 0
 
@@ -36,10 +37,11 @@ class Cost:
     @contextmanager
     def of(self, stage: str) -> Iterator[None]:
         """Add the seconds of the block to a stage."""
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
+            self.cpu_s += time.process_time() - cpu
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
@@ -69,7 +71,7 @@ def build(
         ingest(planned)
         _check(planned, "chunks")
     with cost.of("embeddings"):
-        embedded = index.embed(planned)
+        embedded = vectors.embed(planned)
         cost.computed, cost.reused = embedded.computed, embedded.reused
         _check(planned, "embeddings")
     with cost.of("dense"):
@@ -83,7 +85,7 @@ def build(
         planned.keep_facts("splade_index", sparse.build_sparse(planned))
         _check(planned, "splade_index")
     with cost.of("catalog"):
-        index.build_catalog(planned)
+        planned.keep_facts("catalog", dict(index.build_catalog(planned)))
         _check(planned, "catalog")
     with cost.of("publish"):
         released = release(planned, run_id, tuple(verify.CHECKS))

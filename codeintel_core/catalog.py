@@ -1,9 +1,14 @@
-"""The catalog of a generation: `catalog.duckdb`, where hits become chunks and scopes become chunk ids."""
+"""The catalog of a generation, where hits become chunks and scopes become chunk ids.
+
+`catalog.duckdb` is written by a full build or a compaction and linked from generation to generation; what changed since
+is in a small `catalog_overlay.duckdb` beside it. A reader sees both as one.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +47,10 @@ class ChunkRow:
     text: str
 
 
+FILE_NAME, OVERLAY_NAME = "catalog.duckdb", "catalog_overlay.duckdb"
+_KEYS = {"chunks": "chunk_id", "files": "path", "symbols": "name, path, start_line"}
+_KEPT = "UNION ALL SELECT * FROM parent.{0} ANTI JOIN gone USING (path)"  # of the parent's overlay
+_SEEN = "SELECT * FROM base.{0} ANTI JOIN overlay.gone USING (path) UNION ALL SELECT * FROM overlay.{0}"
 _FEW = 10
 # Whether a column matches $pattern, and how often the text does: of regular expressions and of literal text.
 _SCANS = (
@@ -55,27 +64,76 @@ _FILE_COLUMNS = ", ".join(FileRow.__slots__)
 def build(path: Path, *, chunks: pa.Table, files: pa.Table, symbols: pa.Table) -> None:
     """Write the catalog: tables `chunks` (keyed by chunk_id), `files` (keyed by path) and `symbols`."""
     with duckdb.connect(str(path)) as db:
-        for name, table, key in (
-            ("chunks", chunks, "chunk_id"),
-            ("files", files, "path"),
-            ("symbols", symbols, "name, path, start_line"),
-        ):
-            db.register("source", table)
-            db.execute(f"CREATE TABLE {name} AS SELECT * FROM source ORDER BY {key}")  # noqa: S608 (our names)
-            db.unregister("source")
-        db.execute("CREATE UNIQUE INDEX chunk_key ON chunks (chunk_id)")
-        db.execute("CREATE UNIQUE INDEX file_key ON files (path)")
-        db.execute("CREATE INDEX symbol_name ON symbols (name)")
-        db.execute("CHECKPOINT")
+        _fill(db, {"chunks": chunks, "files": files, "symbols": symbols})
+
+
+def extend(
+    parent: Path, path: Path, *, chunks: pa.Table, files: pa.Table, symbols: pa.Table, gone: Sequence[str]
+) -> int:
+    """Write the catalog of a changed commit: the parent's file, hard-linked, under an overlay of the files that differ.
+
+    The overlay holds the rows of every file that is not as it is in `catalog.duckdb`, and the paths of the files whose
+    rows there are not to be seen. Its size follows the changes since `catalog.duckdb` was written.
+
+    Args:
+        parent: catalog.duckdb of the parent; its overlay is beside it.
+        path: where the catalog goes.
+        chunks, files, symbols: rows of the files that were added or changed since the parent.
+        gone: paths whose rows in the parent are not right any more.
+
+    Returns:
+        How much covers `catalog.duckdb`: chunks in the overlay, and files that are hidden.
+    """
+    os.link(parent, path)
+    before = parent.with_name(OVERLAY_NAME)
+    with duckdb.connect(str(path.with_name(OVERLAY_NAME))) as db:
+        db.execute("CREATE TABLE gone (path VARCHAR)")
+        db.execute("INSERT INTO gone SELECT unnest($gone)", {"gone": list(gone)})
+        if before.exists():
+            db.execute(f"ATTACH {_quoted(before)} AS parent (READ_ONLY)")
+        _fill(db, {"chunks": chunks, "files": files, "symbols": symbols}, _KEPT if before.exists() else "")
+        if before.exists():
+            db.execute("INSERT INTO gone SELECT path FROM parent.gone EXCEPT SELECT path FROM gone")
+            db.execute("DETACH parent")
+        (covered,) = db.execute("SELECT (SELECT count(*) FROM chunks) + (SELECT count(*) FROM gone)").fetchone() or (0,)
+        return int(covered)
+
+
+def _fill(db: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], kept: str = "") -> None:
+    for name, table in tables.items():
+        db.register("source", table)
+        rows = f"SELECT * FROM source {kept.format(name)} ORDER BY {_KEYS[name]}"  # noqa: S608 (our names)
+        db.execute(f"CREATE TABLE {name} AS {rows}")
+        db.unregister("source")
+    db.execute("CREATE UNIQUE INDEX chunk_key ON chunks (chunk_id)")
+    db.execute("CREATE UNIQUE INDEX file_key ON files (path)")
+    db.execute("CREATE INDEX symbol_name ON symbols (name)")
+    db.execute("CHECKPOINT")
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 class Catalog:
-    """A catalog open for reading; every call uses its own cursor, so threads do not wait for each other."""
+    """A catalog open for reading; every call uses its own cursor, so threads do not wait for each other.
+
+    Queries see `chunks`, `files` and `symbols` as one table each, with the overlay applied.
+    """
 
     def __init__(self, path: Path) -> None:
+        """Open catalog.duckdb and the overlay beside it, if there is one; raises `GenerationCorrupt`."""
+        self._connection = duckdb.connect(":memory:", config={"threads": "1"})
+        overlay = path.with_name(OVERLAY_NAME)
         try:
-            self._connection = duckdb.connect(str(path), read_only=True, config={"threads": "1"})
+            self._connection.execute(f"ATTACH {_quoted(path)} AS base (READ_ONLY)")
+            if overlay.exists():
+                self._connection.execute(f"ATTACH {_quoted(overlay)} AS overlay (READ_ONLY)")
+            for name in _KEYS:
+                view = _SEEN.format(name) if overlay.exists() else f"SELECT * FROM base.{name}"  # noqa: S608 (our names)
+                self._connection.execute(f"CREATE VIEW {name} AS {view}")
         except duckdb.Error as error:
+            self._connection.close()
             raise GenerationCorrupt(f"{path.name} cannot be opened: {str(error).splitlines()[0]}") from None
 
     def close(self) -> None:
@@ -150,6 +208,16 @@ class Catalog:
             return None
         row = self._connection.cursor().execute(query, {"path": path}).fetchone()
         return FileRow(*row) if row else None
+
+    def paths(self, chunk_ids: Sequence[int]) -> dict[int, str]:
+        """Path of each chunk that is there."""
+        query = "SELECT chunk_id, path FROM chunks WHERE chunk_id IN (SELECT unnest($ids))"
+        return dict(self._connection.cursor().execute(query, {"ids": [int(i) for i in chunk_ids]}).fetchall())
+
+    def count(self) -> int:
+        """Number of chunks."""
+        (found,) = self._connection.cursor().execute("SELECT count(*) FROM chunks").fetchone() or (0,)
+        return int(found)
 
     def sample_definitions(self, count: int) -> list[ChunkRow]:
         """Some chunks that define a symbol which no other chunk defines, in a fixed order (for smoke queries)."""

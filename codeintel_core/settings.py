@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     )
     gc_keep_last: int = Field(3, ge=1, le=10_000, description="Newest generations that garbage collection keeps.")
     gc_min_age_h: float = Field(24.0, ge=0, description="Younger generations are kept by garbage collection, in hours.")
+    sensor_interval_s: int = Field(
+        30, ge=1, le=86_400, description="How often git_head and needs_compaction look, in seconds."
+    )
     head_interval_s: float = Field(
         300.0, gt=0, description="How often the git head sensor asks a URL for its head; paths are read at every tick."
     )

@@ -1,4 +1,4 @@
-"""Commands that read: search, answer, status, generations, diff, serve, mcp, doctor. Heavy imports wait inside."""
+"""Commands that read: search, answer, status, generations and so on. Heavy imports wait inside."""
 
 from __future__ import annotations
 
@@ -63,6 +63,19 @@ def answer(
 
     with _services() as services:
         commands.answer(services, question, _scope(repo, path, language, as_of), as_json, verbose)
+
+
+@app.command()
+def read(
+    targets: Annotated[list[str], typer.Argument(metavar="TARGET", help="repo:path, repo:path:10 or repo:path:10-40.")],
+    as_of: AsOf = "",
+    as_json: Json = False,
+) -> None:
+    """Print lines of files of the indexed commit; ids of search results are targets."""
+    from codeintel_serving import commands
+
+    with _services() as services:
+        commands.read(services, targets, as_of, as_json)
 
 
 @app.command()

@@ -1,8 +1,9 @@
-"""What the commands `search`, `answer` and `status` print: results on stdout, remarks on stderr."""
+"""What the commands `search`, `answer`, `read` and `status` print: results on stdout, remarks on stderr."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from codeintel_core.telemetry.ledger import read as read_ledger
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.display import inline, printable
 from codeintel_serving.explanation import explanation_lines
+from codeintel_serving.mcp.targets import parse
 from codeintel_serving.models import AnswerRequest, AnswerResponse, Citation, RepositoryStatus, SearchHit, SearchRequest
 from codeintel_serving.problems import checked
 from codeintel_serving.recording import Caller
@@ -67,6 +69,20 @@ async def _answered(services: Services, request: AnswerRequest) -> AnswerRespons
         return await orchestrator.answer(services, request, _CALLER)
     finally:
         await services.aclose()
+
+
+def read(services: Services, targets: Sequence[str], as_of: str, as_json: bool) -> None:
+    """Print the asked lines of each target; with `--json`, a list of what `POST /files/read` returns."""
+    requests = [parse(target, as_of) for target in targets]
+    with run("read", None):
+        found = [services.read(request) for request in requests]
+    if as_json:
+        typer.echo(json.dumps([text.model_dump(mode="json") for text in found], indent=2))
+        return
+    for text in found:
+        if len(found) > 1:
+            _remark([f"{text.repo}:{inline(text.path)}:{text.start_line}-{text.end_line}"])
+        typer.echo(printable(text.text))
 
 
 def status(services: Services, repos: Sequence[str], as_json: bool) -> None:

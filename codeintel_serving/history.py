@@ -8,7 +8,6 @@ from pathlib import Path
 
 import typer
 
-from codeintel_core.errors import GenerationCorrupt
 from codeintel_core.generations import as_of, retention
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.difference import Place, difference
@@ -55,9 +54,7 @@ def diff(home: Home, name: str, old: str, new: str, as_json: bool) -> None:
 
 def _intact(folder: Path) -> Path:
     """The folder, once the digest of what is compared was checked: a damaged Parquet file may be read as wrong rows."""
-    path = folder / "chunks.parquet"
-    if not path.is_file() or manifests.digest(path) != manifests.load(folder).files.get(path.name):
-        raise GenerationCorrupt(f"generation {folder.name}: {path.name} is not what was published")
+    manifests.verify(folder, manifests.load(folder), only="chunks.parquet")
     return folder
 
 

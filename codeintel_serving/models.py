@@ -37,6 +37,15 @@ def _example(**values: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [values]})
 
 
+AsOf = Annotated[
+    str,
+    Field(
+        max_length=MAX_CHARS,
+        description="Ask an older generation: its id, a date (2026-11-03 or 2026-11-03T12:00Z) or commit; '' is now.",
+    ),
+]
+
+
 class ScopeModel(_Model):
     """What a query may see; empty lists mean everything."""
 
@@ -47,11 +56,7 @@ class ScopeModel(_Model):
         [], max_length=MAX_GLOBS, description="Globs over paths: `**` any folders, `*` and `?` within one."
     )
     languages: list[_Name] = Field([], max_length=100, description="Languages such as `python`; empty means all.")
-    as_of: str = Field(
-        "",
-        max_length=MAX_CHARS,
-        description="Ask an older generation: its id, a date (2026-11-03 or 2026-11-03T12:00Z) or commit; '' is now.",
-    )
+    as_of: AsOf = ""
     include_tests: _Flag = Field(True, description="Whether test files are searched.")
     include_generated: _Flag = Field(True, description="Whether generated, vendored and minified files are searched.")
 
@@ -240,6 +245,7 @@ class ReadRequest(_Model):
     end_line: _Line | None = Field(
         None, description=f"Last line, inclusive; at most {MAX_READ_LINES} lines, as many as there are when null."
     )
+    as_of: AsOf = ""
 
 
 class FileText(_Model):

@@ -164,8 +164,13 @@ class Services:
             )
 
     def read(self, request: ReadRequest) -> ReadResponse:
-        """Lines of a file of the pinned commit; raises `UnknownRepository`, `UnknownFile` or `InvalidRequest`."""
-        with step("files.read"), self.library.pin([request.repo]) as generations:
+        """Lines of a file of the pinned commit.
+
+        Raises:
+            UnknownRepository, UnknownFile, InvalidRequest: it cannot be read.
+            UnknownGeneration: `as_of` names nothing that is kept.
+        """
+        with step("files.read"), self.library.pin([request.repo], request.as_of) as generations:
             text = files.read(generations[0], request)
         run = current_run()
         return ReadResponse(**text.model_dump(), run_id=run.run_id if run else "", trace_id=run.trace_id if run else "")

@@ -54,6 +54,8 @@ def test_the_commands_of_the_operations_page(tmp_path: Path, git_repo: GitRepo) 
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         if arguments[0] == "diff":
             assert "+ more.py:1-2 more" in done.stdout
+        if arguments[0] == "read":
+            assert done.stdout.splitlines()[-1].startswith("def parse_config_file")  # line 4
         if arguments[0] == "search":
             assert done.stdout.startswith("settings.py:")
     assert len(kept(home.repository("my-repo"))) == 3  # two builds and a compaction

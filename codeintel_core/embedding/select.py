@@ -12,6 +12,7 @@ from codeintel_core.models.roles import embed_endpoint
 from codeintel_core.settings import Settings
 
 _remote: dict[tuple[object, ...], RemoteEncoder] = {}
+_local: dict[tuple[object, ...], LocalEncoder] = {}
 _lock = threading.Lock()
 
 
@@ -26,11 +27,20 @@ def contract_for(settings: Settings) -> EmbeddingContract:
 
 
 def encoder_for(settings: Settings, *, threads: int = 1) -> Encoder:
-    """The encoder that the settings name; `threads` are those of one call of the embedded model. Raises likewise."""
+    """The encoder that the settings name; `threads` are those of one call of the embedded model. Raises likewise.
+
+    One per process: a build that embeds and then asks its own index loads the model once.
+    """
     remote = _remote_encoder(settings)
-    return remote or LocalEncoder(
-        Home(settings.home).models, settings.embedding_precision, threads, settings.embedding_batch_tokens
-    )
+    if remote:
+        return remote
+    models = Home(settings.home).models
+    key = (LocalEncoder, models, settings.embedding_precision, threads, settings.embedding_batch_tokens)
+    with _lock:
+        if key not in _local:
+            _local.clear()  # of other settings
+            _local[key] = LocalEncoder(*key[1:])
+        return _local[key]
 
 
 def _remote_encoder(settings: Settings) -> RemoteEncoder | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cachetools import LRUCache
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from codeintel_core.embedding.contract import EmbeddingContract
 from codeintel_core.embedding.sparse.contract import SparseContract
 from codeintel_core.errors import GenerationCorrupt
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # tables in parts, an overlay over the catalog
 FILE_NAME = "manifest.json"
 DIGEST_NAME = "manifest.sha256"  # of manifest.json itself: a flipped bit may still parse
 _OWN = (FILE_NAME, DIGEST_NAME)
@@ -31,6 +34,10 @@ class FileDigest(_Frozen):
 
     size_bytes: int
     sha256: str
+
+
+_known: LRUCache[tuple[int, ...], FileDigest] = LRUCache(100_000)  # what this process has hashed, by inode
+_known_lock = threading.Lock()
 
 
 class Counts(_Frozen):
@@ -139,7 +146,8 @@ def load(folder: Path) -> Manifest:
         ) from None
     if manifest.format_version != FORMAT_VERSION:
         raise GenerationCorrupt(
-            f"generation {folder.name} has format {manifest.format_version}, not {FORMAT_VERSION}; build it again"
+            f"generation {folder.name} has format {manifest.format_version}, not {FORMAT_VERSION}; "
+            "`codeintel build` makes a new one"
         )
     if manifest.gen_id != folder.name:
         raise GenerationCorrupt(f"generation {folder.name}: its manifest belongs to {manifest.gen_id}")
@@ -182,16 +190,23 @@ def digests(
     return found
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with its digest; raises `GenerationCorrupt` naming the file and both digests.
+def verify(folder: Path, manifest: Manifest, *, only: str = "") -> None:
+    """Compare every file with its digest, or those of one table with `only`.
 
-    FAISS and Parquet load damaged files without complaint, so this runs before anything is opened.
+    FAISS and Parquet load damaged files without complaint, so this runs before anything is opened. What this process
+    has read once and nobody has written since (the parts that generations share) is not read again.
+
+    Raises:
+        GenerationCorrupt: naming the file and both digests.
     """
-    for name, expected in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
+    wanted = {name: expected for name, expected in manifest.files.items() if _is_within(name, only)}
+    for name in wanted:
+        if not (folder / name).is_file():
             raise GenerationCorrupt(f"generation {manifest.gen_id}: {name} is missing")
-        actual = digest(path)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads run
+        found = dict(zip(wanted, pool.map(lambda name: _digest_once(folder / name), wanted), strict=True))
+    for name, expected in wanted.items():
+        actual = found[name]
         if actual.size_bytes != expected.size_bytes:
             raise GenerationCorrupt(
                 f"generation {manifest.gen_id}: {name} has {actual.size_bytes} bytes, expected {expected.size_bytes}"
@@ -201,6 +216,26 @@ def verify(folder: Path, manifest: Manifest) -> None:
                 f"generation {manifest.gen_id}: {name} has SHA-256 {actual.sha256[:16]}…, "
                 f"expected {expected.sha256[:16]}…; it was changed after it was published"
             )
-    extra = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {*manifest.files, *_OWN}
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {*_OWN}
+    extra = {name for name in there if _is_within(name, only)} - wanted.keys()
     if extra:
         raise GenerationCorrupt(f"generation {manifest.gen_id}: {min(extra)} is not in the manifest")
+
+
+def _is_within(name: str, only: str) -> bool:
+    return not only or name == only or name.startswith(f"{only}/")
+
+
+def _digest_once(path: Path) -> FileDigest:
+    """The digest of a file, kept while its inode, size and time of change say that it is the same."""
+    status = path.stat()
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    with _known_lock:
+        known = _known.get(key)
+    if known is not None:
+        return known
+    found = digest(path)
+    if path.stat().st_mtime_ns == status.st_mtime_ns:
+        with _known_lock:
+            _known[key] = found
+    return found

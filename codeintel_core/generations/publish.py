@@ -82,7 +82,8 @@ def _point(home: RepositoryHome, gen_id: str) -> None:
 
 def _fsync_tree(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _fsync(path)
+        if path.is_dir() or path.stat().st_nlink == 1:  # what is linked was on disk when its generation was published
+            _fsync(path)
 
 
 def _fsync(path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from codeintel_core.errors import CodeIntelError, GenerationCorrupt, NotIndexed, UnknownGeneration, UnknownRepository
@@ -17,18 +18,25 @@ from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.indexes.gpu import Wanted
 
 _log = logging.getLogger("codeintel.reader")
+_FIRST_RETRY_S, _LAST_RETRY_S = 2.0, 300.0  # doubled after every failure; opening again reads every file
 _OLD_OPEN = 4  # generations besides the served one that stay open for questions about the past
 
 
 class RepositoryReader:
     """The served generation of one repository."""
 
-    def __init__(self, home: RepositoryHome, *, verify: bool = True, device: Wanted = "cpu") -> None:
+    def __init__(
+        self, home: RepositoryHome, *, verify: bool = True, device: Wanted = "cpu",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self._home = home
+        self._clock = clock
         self._verify = verify
         self._device = device
         self._serving: Generation | None = None
-        self._refused = ""
+        self._refused = ""  # the generation that could not be opened
+        self._failures = 0  # in a row, of that one
+        self._retry_at = 0.0
         self._lock = threading.Lock()  # one refresh at a time
         self._old: OrderedDict[str, Generation] = OrderedDict()  # the last used at the end
         self._old_lock = threading.Lock()
@@ -37,19 +45,20 @@ class RepositoryReader:
     def refresh(self) -> bool:
         """Open CURRENT if it moved and swap it in; a generation that fails to open leaves the old one serving.
 
-        At the first refresh there is no old one: then the newest ancestor that opens serves. True when swapped.
+        At the first refresh there is no old one: then the newest ancestor that opens serves. What failed is tried again
+        after 2, 4, 8 … seconds, at most 5 minutes, since a reason may pass (memory, descriptors, a lost mount). True
+        when swapped.
         """
         with self._lock:
             wanted = current_id(self._home)
             serving = self._serving
-            if wanted is None or wanted == self._refused:
+            if wanted is None or (wanted == self._refused and self._clock() < self._retry_at):
                 return False
             if serving is not None and wanted == serving.manifest.gen_id:
-                self.problem = self._refused = ""  # rolled back from one that could not be opened
+                self._note(wanted, "")  # rolled back from one that could not be opened
                 return False
             opened, problem = self._open_first([wanted] if serving else self._lineage(wanted))
-            self.problem = problem
-            self._refused = wanted if problem else ""
+            self._note(wanted, problem)
             if opened is None:
                 return False
             self._serving = opened
@@ -103,6 +112,16 @@ class RepositoryReader:
             if self._serving is not None:
                 self._serving.retire()
                 self._serving = None
+
+    def _note(self, wanted: str, problem: str) -> None:
+        """Remember why `wanted` cannot be opened and when it is tried again; '' when it can."""
+        self._failures = 0 if not problem else self._failures + 1 if wanted == self._refused else 1
+        self._refused = wanted if problem else ""
+        if problem:
+            wait_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 20))
+            self._retry_at = self._clock() + wait_s
+            problem += f" (failed {self._failures} times; tried again after {wait_s:.0f} s)"
+        self.problem = problem
 
     def _open(self, gen_id: str) -> Generation:
         folder = self._home.generation(gen_id)

@@ -66,10 +66,14 @@ class Shard:
         """Dimension of the vectors."""
         return int(self._index.d)
 
-    def vectors(self) -> Matrix:
-        """Every vector, (ntotal, dimension) float32, in the order of `ids`; of a refined index as it stores them."""
-        stored: Matrix = self._index.reconstruct_n(0, len(self.ids))
-        return stored
+    def vectors(self, positions: Ids | None = None) -> Matrix:
+        """Vectors at some positions or all, float32 (rows, dimension); of a refined index as it stores them."""
+        if positions is None:
+            positions = np.arange(len(self.ids), dtype=np.int64)
+        if not len(positions):
+            return np.empty((0, self.dimension), np.float32)
+        found: Matrix = self._index.reconstruct_batch(positions)
+        return found
 
     def search(self, queries: Matrix, k: int, keep: NDArray[np.bool_] | None, at: Operating) -> tuple[Matrix, Ids]:
         """Scores and chunk ids, both (len(queries), k), best first; missing results have id -1.

@@ -96,6 +96,7 @@ class LexicalIndex:
     """A published Lucene index, open for reading; safe from several threads, one at a time."""
 
     def __init__(self, folder: Path) -> None:
+        self._when_closed: set[Callable[[LexicalIndex], None]] = set()
         try:
             with java():
                 path = lucene("Paths").get(str(folder))
@@ -112,8 +113,15 @@ class LexicalIndex:
         with java():
             return int(self.reader.numDocs())
 
+    def when_closed(self, callback: Callable[[LexicalIndex], None]) -> None:
+        """Call back when the index is closed, so that nobody keeps a searcher of closed files."""
+        self._when_closed.add(callback)
+
     def close(self) -> None:
         """Release the reader's files."""
+        for callback in self._when_closed:
+            callback(self)
+        self._when_closed.clear()
         with java():
             self.reader.close()
             self._directory.close()

@@ -80,7 +80,15 @@ class Resources:
         with self._lock:
             if indexes not in self._searchers:
                 self._searchers[indexes] = kind(indexes)
+                for index in indexes:
+                    index.when_closed(self._forget)
             return self._searchers[indexes]
+
+    def _forget(self, closed: LexicalIndex) -> None:
+        """Let go of the searchers over an index whose generation is closed."""
+        with self._lock:
+            for indexes in [indexes for indexes in self._searchers if closed in indexes]:
+                del self._searchers[indexes]
 
 
 def dense(request: Request, resources: Resources) -> Search | Skipped:

@@ -1,85 +1,24 @@
-"""Index stages: vectors, the dual dense index, Lucene and the catalog, each from chunks.parquet."""
+"""Index stages: the dual dense index, Lucene and the catalog, each from the tables and what changed in them."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from codeintel_core import catalog, identity, schemas
+from codeintel_core import catalog
 from codeintel_core.analysis import document_terms
-from codeintel_core.embedding.cache import VectorCache
-from codeintel_core.embedding.contract import Matrix
-from codeintel_core.embedding.embed import embed_texts
-from codeintel_core.embedding.select import encoder_for
-from codeintel_core.embedding.text import embedded_text
 from codeintel_core.indexes import dense_build, lexical
-from codeintel_core.indexes.dense import PRIMARY, Ids, Shard
+from codeintel_core.indexes.dense import PRIMARY, SECONDARY, Ids, Shard
 from codeintel_core.indexes.lexical import LexicalDocument
-from codeintel_pipelines.build.plan import Build, Embed
+from codeintel_pipelines.build.plan import Build
+from codeintel_pipelines.build.vectors import read_vectors
 
 _LEXICAL_COLUMNS = ["chunk_id", "symbol", "docstring", "path", "language", "file_class"]
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingCost:
-    """What the vectors of a generation cost."""
-
-    vectors: int
-    reused: int
-    computed: int
-    seconds: float
-
-
-def embed(build: Build) -> EmbeddingCost:
-    """Write embeddings.parquet: the vectors of the chunks the plan wants, most of them from the cache."""
-    contract = build.contract
-    if build.plan.compact and build.parent_folder:
-        os.link(build.parent_folder / "embeddings.parquet", build.folder / "embeddings.parquet")
-        vectors = pq.read_metadata(build.folder / "embeddings.parquet").num_rows
-        return EmbeddingCost(vectors, vectors, 0, 0.0)
-    encoder = encoder_for(build.settings, threads=build.settings.embedding_threads)
-    chunks = build.read("chunks.parquet", ["chunk_id", "symbol", "name", "file_class", "text"])
-    texts = [
-        embedded_text(text, symbol)
-        for text, symbol in zip(chunks["text"].to_pylist(), chunks["symbol"].to_pylist(), strict=True)
-    ]
-    with VectorCache(build.home.vectors(contract.contract_id), contract) as cache:
-        wanted = _wanted(build, chunks, texts, cache)
-        chunks, texts = chunks.take(pa.array(wanted, pa.int64())), [texts[i] for i in wanted]
-        embedded = embed_texts(encoder, cache, texts)
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(embedded.matrix.ravel()), contract.dimension)
-    table = pa.Table.from_arrays(
-        [chunks["chunk_id"].combine_chunks(), pa.array(embedded.keys), vectors],
-        schema=schemas.embeddings(contract.dimension),
-    )
-    pq.write_table(table, build.folder / "embeddings.parquet", compression="none", use_dictionary=False)
-    return EmbeddingCost(len(texts), embedded.reused, embedded.computed, round(embedded.seconds, 3))
-
-
-def _wanted(build: Build, chunks: pa.Table, texts: list[str], cache: VectorCache) -> list[int]:
-    """Rows that get a vector now: all of them, or what is cached (and definitions) when the rest would take long."""
-    everything = list(range(len(texts)))
-    if build.plan.embed is Embed.ALL:
-        return everything
-    present = cache.get_many([identity.text_key(build.contract.contract_id, text) for text in texts]).present
-    if build.plan.embed is Embed.AUTO and np.count_nonzero(~present) <= build.settings.lexical_first_texts:
-        return everything
-    if build.plan.embed is Embed.DEFINITIONS:
-        rows = zip(chunks["name"].to_pylist(), chunks["file_class"].to_pylist(), strict=True)
-        present = present | np.array([bool(name) and file_class == "source" for name, file_class in rows])
-    return np.flatnonzero(present).tolist()
-
-
-def read_vectors(table: pa.Table) -> tuple[Ids, Matrix]:
-    """Chunk ids (n,) int64 and vectors (n, dimension) float32 of an embeddings table."""
-    column = table["vector"].combine_chunks()
-    matrix: Matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
-    return table["chunk_id"].to_numpy(), matrix
+_NO_IDS: Ids = np.empty(0, np.int64)
 
 
 def build_primary(build: Build) -> dict[str, Any]:
@@ -99,28 +38,37 @@ def build_primary(build: Build) -> dict[str, Any]:
 
 
 def build_secondary(build: Build) -> dict[str, int]:
-    """Write the flat secondary and the tombstones: what the primary lacks and what it still has too much."""
-    primary = Shard.open(build.folder / "dense", PRIMARY)
-    ids, vectors = read_vectors(build.read("embeddings.parquet"))
-    kept = _kept_in_primary(build, primary.ids) if _is_linked(build) else primary.ids
-    fresh = ~np.isin(ids, kept)
-    tombstones = np.setdiff1d(primary.ids, kept)
-    dense_build.write_secondary(vectors[fresh], ids[fresh], tombstones, build.folder / "dense")
-    return {"primary": len(primary.ids), "secondary": int(fresh.sum()), "tombstones": len(tombstones)}
+    """Write the flat secondary and the tombstones: what the primary lacks and what it still has too much.
+
+    They are the parent's, less the vectors that went and plus those that came.
+    """
+    target = build.folder / "dense"
+    primary = Shard.open(target, PRIMARY)
+    ids, vectors, tombstones = _NO_IDS, np.empty((0, primary.dimension), np.float32), _NO_IDS
+    if build.parent_folder and is_linked(build):
+        gone, new = _turnover(build)
+        parent = Shard.open(build.parent_folder / "dense", SECONDARY)
+        alive = np.flatnonzero(~np.isin(parent.ids, gone))
+        now_ids, now_vectors = read_vectors(build.replaced("embeddings.parquet")[0])
+        came = np.isin(now_ids, new)
+        ids = np.concatenate([parent.ids[alive], now_ids[came]])
+        vectors = np.concatenate([parent.vectors(alive), now_vectors[came]])
+        tombstones = np.union1d(_parent_tombstones(build), np.intersect1d(gone, primary.ids))
+    dense_build.write_secondary(vectors, ids, tombstones, target)
+    return {"primary": len(primary.ids), "secondary": len(ids), "tombstones": len(tombstones)}
 
 
 def build_lucene(build: Build) -> dict[str, int]:
     """Write the Lucene index: the parent's segments plus deletions and additions, or everything."""
     target = build.folder / "lucene"
-    chunks = build.read("chunks.parquet", [*_LEXICAL_COLUMNS, "text"])
-    parent = build.read_parent("chunks.parquet", _LEXICAL_COLUMNS)
-    if parent is None or build.parent_folder is None or build.plan.compact:
-        count = lexical.write(target, add=lexical_documents(chunks))
+    if build.parent_folder is None or build.plan.compact:
+        count = lexical.write(target, add=lexical_documents(build.read("chunks.parquet", [*_LEXICAL_COLUMNS, "text"])))
         return {"documents": count, "added": count, "deleted": 0}
-    before = {row["chunk_id"]: row for row in parent.to_pylist()}
+    chunks, parent = build.replaced("chunks.parquet", [*_LEXICAL_COLUMNS, "text"])
+    before = {row["chunk_id"]: row for row in parent.select(_LEXICAL_COLUMNS).to_pylist()}
     now = {row["chunk_id"]: row for row in chunks.select(_LEXICAL_COLUMNS).to_pylist()}
     same = {chunk_id for chunk_id, row in now.items() if before.get(chunk_id) == row}
-    add = chunks.filter(pa.array([chunk_id not in same for chunk_id in chunks["chunk_id"].to_pylist()]))
+    add = chunks.filter(pa.array([chunk_id not in same for chunk_id in chunks["chunk_id"].to_pylist()], pa.bool_()))
     delete = sorted(before.keys() - same)
     lexical.link_segments(build.parent_folder / "lucene", target)
     count = lexical.write(target, add=lexical_documents(add), delete=delete)
@@ -128,12 +76,23 @@ def build_lucene(build: Build) -> dict[str, int]:
 
 
 def build_catalog(build: Build) -> dict[str, int]:
-    """Write catalog.duckdb, where hits are hydrated."""
-    tables = {name: build.read(f"{name}.parquet") for name in ("chunks", "files", "symbols")}
-    path = build.folder / "catalog.duckdb"
-    path.unlink(missing_ok=True)
-    catalog.build(path, chunks=tables["chunks"], files=tables["files"], symbols=tables["symbols"])
-    return {name: table.num_rows for name, table in tables.items()} | {"size_bytes": path.stat().st_size}
+    """Write catalog.duckdb, where hits are hydrated: the parent's with an overlay of what changed, or a new one."""
+    path = build.folder / catalog.FILE_NAME
+    for left in (path, path.with_name(catalog.OVERLAY_NAME)):
+        left.unlink(missing_ok=True)
+    if build.parent_folder and not build.plan.compact and not _catalog_outgrown(build):
+        tables = {name: _fresh_rows(build, f"{name}.parquet") for name in ("chunks", "symbols")}
+        files = build.read("files.parquet")
+        fresh = pa.array(sorted(build.fresh_paths), pa.string())
+        size = catalog.extend(
+            build.parent_folder / catalog.FILE_NAME, path, **tables,
+            files=files.filter(pc.is_in(files["path"], value_set=fresh)), gone=sorted(build.gone_paths),
+        )  # fmt: skip
+    else:
+        catalog.build(path, **{name: build.read(f"{name}.parquet") for name in ("chunks", "files", "symbols")})
+        size = 0
+    stored = (path, path.with_name(catalog.OVERLAY_NAME))
+    return {"overlay": size, "size_bytes": sum(file.stat().st_size for file in stored if file.exists())}
 
 
 def lexical_documents(chunks: pa.Table) -> list[LexicalDocument]:
@@ -150,19 +109,23 @@ def lexical_documents(chunks: pa.Table) -> list[LexicalDocument]:
     ]
 
 
-def _vector_rows(table: pa.Table | None) -> set[tuple[int, str]]:
-    if table is None:
-        return set()
+def is_linked(build: Build) -> bool:
+    """Whether the primary is the parent's."""
+    if build.parent_folder is None:
+        return False
+    mine = build.folder / "dense" / f"{PRIMARY}.faiss"
+    return mine.samefile(build.parent_folder / "dense" / f"{PRIMARY}.faiss")
+
+
+def _turnover(build: Build) -> tuple[Ids, Ids]:
+    """Ids whose vector of the parent is not right any more, and ids that have another vector now, or their first."""
+    now, before = map(_vector_rows, build.replaced("embeddings.parquet", ["chunk_id", "text_key"]))
+    gone, new = ({chunk_id for chunk_id, _ in rows} for rows in (before - now, now - before))
+    return np.array(sorted(gone), np.int64), np.array(sorted(new), np.int64)
+
+
+def _vector_rows(table: pa.Table) -> set[tuple[int, str]]:
     return set(zip(table["chunk_id"].to_pylist(), table["text_key"].to_pylist(), strict=True))
-
-
-def _unchanged_ids(build: Build) -> Ids:
-    """Ids whose vector is the same as in the parent: same chunk and same embedded text."""
-    columns = ["chunk_id", "text_key"]
-    same = _vector_rows(build.read_parent("embeddings.parquet", columns)) & _vector_rows(
-        build.read("embeddings.parquet", columns)
-    )
-    return np.array(sorted(chunk_id for chunk_id, _ in same), np.int64)
 
 
 def _parent_tombstones(build: Build) -> Ids:
@@ -171,23 +134,27 @@ def _parent_tombstones(build: Build) -> Ids:
     return found
 
 
-def _kept_in_primary(build: Build, primary_ids: Ids) -> Ids:
-    """Primary ids that are still right: alive in the parent's primary, and unchanged since."""
-    return np.intersect1d(np.setdiff1d(primary_ids, _parent_tombstones(build)), _unchanged_ids(build))
-
-
 def _outgrown(build: Build) -> bool:
     """Whether so much is outside the parent's primary that a new one cannot wait for compaction."""
     assert build.parent_folder is not None
+    assert build.parent_manifest is not None
+    gone, new = _turnover(build)
     primary_ids: Ids = np.load(build.parent_folder / "dense" / f"{PRIMARY}_ids.npy", allow_pickle=False)
-    kept = len(_kept_in_primary(build, primary_ids))
-    total: int = build.read("embeddings.parquet", ["chunk_id"]).num_rows
-    outside = (total - kept) + (len(primary_ids) - kept)
+    total = build.parent_manifest.counts.embedded - len(gone) + len(new)
+    dead = len(np.union1d(_parent_tombstones(build), np.intersect1d(gone, primary_ids)))
+    outside = total - (len(primary_ids) - dead) + dead
     return outside > build.settings.inline_rebuild_ratio * max(1, len(primary_ids))
 
 
-def _is_linked(build: Build) -> bool:
-    if build.parent_folder is None:
-        return False
-    mine = build.folder / "dense" / f"{PRIMARY}.faiss"
-    return mine.samefile(build.parent_folder / "dense" / f"{PRIMARY}.faiss")
+def _fresh_rows(build: Build, name: str) -> pa.Table:
+    """Rows of a table that are not taken over from the parent."""
+    rows = build.replaced(name)[0]
+    return rows.filter(pc.is_in(rows["path"], value_set=pa.array(sorted(build.fresh_paths), pa.string())))
+
+
+def _catalog_outgrown(build: Build) -> bool:
+    """Whether the parent's catalog would be covered by too much: then a new one cannot wait for compaction."""
+    assert build.parent_manifest is not None
+    fresh = int(_fresh_rows(build, "chunks.parquet").num_rows) + len(build.gone_paths)
+    overlay = build.parent_manifest.reuse.get("catalog_overlay", 0) + fresh
+    return overlay > build.settings.inline_rebuild_ratio * build.parent_manifest.counts.chunks

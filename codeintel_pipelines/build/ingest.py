@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from codeintel_core.chunking import (
-    Chunk,
     FileChunks,
-    FileRow,
-    Symbol,
     WordPieceCounter,
     chunk_file,
     chunks_table,
@@ -25,6 +23,7 @@ from codeintel_core.chunking import (
 )
 from codeintel_core.errors import NothingToIndex
 from codeintel_core.repository.git import TreeEntry
+from codeintel_pipelines.build import parts
 from codeintel_pipelines.build.plan import Build
 
 _log = logging.getLogger("codeintel.chunks")
@@ -45,35 +44,34 @@ class Ingested:
 
 
 def ingest(build: Build) -> Ingested:
-    """Write files.parquet, chunks.parquet and symbols.parquet into the staging folder.
+    """Write files.parquet, and the parts of chunks.parquet and symbols.parquet, into the staging folder.
 
     Raises:
         NothingToIndex: the commit holds no text that can be indexed.
     """
-    files: list[FileRow] = []
-    chunks: list[Chunk] = []
-    symbols: list[Symbol] = []
-    for done in _chunked(build):
-        files.append(done.file)
-        chunks.extend(done.chunks)
-        symbols.extend(done.symbols)
-    kept = sorted(build.changes.unchanged)
-    file_table = _with_parent(build, "files.parquet", files_table(files), kept)
-    chunk_table = _with_parent(build, "chunks.parquet", chunks_table(chunks), kept)
-    symbol_table = _with_parent(build, "symbols.parquet", symbols_table(symbols), kept)
-    coverage = Counter(reason or "indexed" for reason in file_table["skip_reason"].to_pylist())
-    if not chunk_table.num_rows:
+    fresh = list(_chunked(build))
+    files = _file_table(build, files_table([done.file for done in fresh]))
+    coverage = Counter(reason or "indexed" for reason in files["skip_reason"].to_pylist())
+    count = pc.sum(files["chunks"]).as_py() or 0
+    if not count:
         skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(coverage.items())) or "no files"
         raise NothingToIndex(f"'{build.plan.repo}' at {build.plan.commit[:10]} has nothing to index ({skipped})")
-    for name, table in (("files", file_table), ("chunks", chunk_table), ("symbols", symbol_table)):
-        pq.write_table(table, build.folder / f"{name}.parquet", compression="zstd")
+    pq.write_table(files, build.folder / "files.parquet", compression="zstd")
+    tables = {
+        "chunks": chunks_table([row for done in fresh for row in done.chunks]),
+        "symbols": symbols_table([row for done in fresh for row in done.symbols]),
+    }
+    rows = {name: _write_parts(build, name, table, count) for name, table in tables.items()}
+    build.keep_facts("chunks", rows)
+    languages = files.group_by("language").aggregate([("chunks", "sum")]).to_pylist()
     return Ingested(
-        files=file_table.num_rows,
-        chunks=chunk_table.num_rows,
-        symbols=symbol_table.num_rows,
-        reused_files=len(kept),
+        files=files.num_rows,
+        reused_files=len(build.changes.unchanged),
         coverage=dict(sorted(coverage.items())),
-        languages=dict(Counter(chunk_table["language"].to_pylist()).most_common()),
+        languages=dict(
+            Counter({row["language"]: row["chunks_sum"] for row in languages if row["chunks_sum"]}).most_common()
+        ),
+        **rows,
     )
 
 
@@ -97,11 +95,44 @@ def _chunked(build: Build) -> Iterator[FileChunks]:
             _log.info("chunked %d of %d files", done, len(readable), extra={"progress": ("chunk", done, len(readable))})
 
 
-def _with_parent(build: Build, name: str, fresh: pa.Table, kept: list[str]) -> pa.Table:
-    """Rows of unchanged files from the parent plus the fresh rows, sorted by path and place."""
-    parent = build.read_parent(name)
-    if parent is not None and kept:
-        parent = parent.filter(pc.is_in(parent["path"], value_set=pa.array(kept)))
-        fresh = pa.concat_tables([parent.cast(fresh.schema), fresh])
-    place = [key for key in ("start_line", "name", "role") if key in fresh.column_names]
-    return fresh.sort_by([("path", "ascending"), *((key, "ascending") for key in place)])
+def _file_table(build: Build, fresh: pa.Table) -> pa.Table:
+    """All files of the commit: one table, which the next build compares with its tree."""
+    if build.parent_folder:
+        before = pq.read_table(build.parent_folder / "files.parquet")
+        gone = pa.array(sorted(build.gone_paths), pa.string())
+        fresh = pa.concat_tables([before.filter(pc.invert(pc.is_in(before["path"], value_set=gone))), fresh])
+    return fresh.sort_by("path")
+
+
+def _write_parts(build: Build, name: str, fresh: pa.Table, chunks: int) -> int:
+    """Write the parts of a table that changed files fall into and link the others; returns the rows of all parts.
+
+    Args:
+        build: where to, and what changed.
+        name: chunks or symbols.
+        fresh: rows of added and changed files.
+        chunks: chunks of the whole generation, which decide how many parts there are.
+    """
+    target = build.folder / f"{name}.parquet"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    parent = build.parent_folder / target.name if build.parent_folder else None
+    before = parts.files(parent) if parent else []
+    count = parts.count_for(chunks, len(before))
+    touched, linked = set(range(count)), 0  # parts to write, rows in the others
+    if parent and build.parent_manifest and count == len(before):
+        linked = int(build.parent_manifest.counts.model_dump()[name])
+        touched = {parts.part_of(path, count) for path in build.fresh_paths | build.gone_paths}
+        parts.link(parent, target, (parts.names(count)[number] for number in set(range(count)) - touched))
+        before = [before[number] for number in sorted(touched)]
+    gone = pa.array(sorted(build.gone_paths), pa.string())
+    old = parts.read(before, None, fresh.schema)
+    linked -= old.num_rows if linked else 0
+    kept = old.filter(pc.invert(pc.is_in(old["path"], value_set=gone)))
+    fresh = pa.concat_tables([kept.cast(fresh.schema), fresh])
+    place = [(key, "ascending") for key in ("path", "start_line", "name", "role") if key in fresh.column_names]
+    found = parts.split(fresh, fresh["path"].to_pylist(), count)
+    for number in touched:
+        part = found.get(number, fresh.schema.empty_table()).sort_by(place)
+        pq.write_table(part, target / parts.names(count)[number], compression="zstd")
+    return linked + int(fresh.num_rows)

@@ -35,7 +35,7 @@ from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.repository import mirror
 from codeintel_core.repository.git import GitRepository, TreeEntry
 from codeintel_core.settings import Settings
-from codeintel_pipelines.build import lease
+from codeintel_pipelines.build import lease, parts
 
 _log = logging.getLogger("codeintel.build")
 VERSIONS = Versions(code=__version__, chunker=CHUNKER_VERSION, analysis=ANALYSIS_VERSION, text=TEXT_VERSION)
@@ -83,6 +83,7 @@ class Build:
         self.plan = plan
         self.repository: RepositoryHome = home.repository(plan.repo)
         self.git = GitRepository(self.repository.mirror, settings.git_timeout_s)
+        self._replaced: dict[str, tuple[pa.Table, pa.Table]] = {}
 
     @property
     def folder(self) -> Path:
@@ -141,13 +142,34 @@ class Build:
             raise BuildFailed(f"stage '{stage}' of '{self.plan.repo}' has not run; materialise it first") from None
         return found
 
+    @property
+    def fresh_paths(self) -> frozenset[str]:
+        """Files whose rows are not taken over from the parent."""
+        return self.changes.added | self.changes.changed
+
+    @property
+    def gone_paths(self) -> frozenset[str]:
+        """Files whose rows in the parent are not right any more."""
+        return self.changes.changed | self.changes.removed
+
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A table of this build."""
         return pq.read_table(self.folder / name, columns=columns)
 
-    def read_parent(self, name: str, columns: list[str] | None = None) -> pa.Table | None:
-        """The same table of the reusable parent, or None."""
-        return pq.read_table(self.parent_folder / name, columns=columns) if self.parent_folder else None
+    def replaced(self, name: str, columns: list[str] | None = None) -> tuple[pa.Table, pa.Table]:
+        """Rows of the parts of a table that are not the parent's, and the rows of the parts they replace.
+
+        All rows and none when there is no reusable parent. What changed is the difference of the two.
+        """
+        mine = self.folder / name
+        schema = pq.read_schema(parts.files(mine)[0])
+        if self.parent_folder is None:
+            return parts.read(parts.files(mine), columns, schema), parts.read([], columns, schema)
+        if name not in self._replaced:  # several stages and checks look at the same few parts
+            now, before = parts.replaced(mine, self.parent_folder / name)
+            self._replaced[name] = parts.read(now, None, schema), parts.read(before, None, schema)
+        both = self._replaced[name]
+        return (both[0].select(columns), both[1].select(columns)) if columns else both
 
 
 def start(
@@ -215,12 +237,13 @@ def up_to_date(home: Home, settings: Settings, repo: str) -> Manifest | None:
 
 
 def is_compact(manifest: Manifest) -> bool:
-    """Whether compaction would change nothing: one primary, and one Lucene index written at once."""
+    """Whether compaction would change nothing: one primary, one Lucene index, one catalog."""
     counts = manifest.counts
     return (
         counts.compaction_ratio == 0
         and manifest.reuse.get("lucene_added") == counts.lucene
         and manifest.reuse.get("sparse_added", 0) == manifest.sparse.documents
+        and manifest.reuse.get("catalog_overlay") == 0
     )
 
 

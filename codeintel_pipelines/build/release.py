@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import pyarrow.parquet as pq
-
 from codeintel_core import identity
 from codeintel_core.embedding.select import encoder_for
 from codeintel_core.errors import BuildFailed
@@ -66,8 +64,9 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
     commit = build.git.commit(build.plan.commit)
     parent = build.parent_manifest
     files = build.read("files.parquet", ["skip_reason"])["skip_reason"].to_pylist()
-    rows = {name: pq.read_metadata(build.folder / f"{name}.parquet").num_rows for name in ("chunks", "symbols")}
-    sizes, lucene, sparse = (build.facts(stage) for stage in ("faiss_secondary", "lucene_index", "splade_index"))
+    rows, sizes, lucene, sparse = (
+        build.facts(stage) for stage in ("chunks", "faiss_secondary", "lucene_index", "splade_index")
+    )
     return Manifest(
         format_version=manifests.FORMAT_VERSION,
         gen_id=identity.new_gen_id(created_at, commit.sha),
@@ -96,6 +95,7 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
             "files": len(build.changes.unchanged),
             "lucene_added": lucene["added"],
             "sparse_added": sparse["added"],
+            "catalog_overlay": build.facts("catalog")["overlay"],
         },
         files=manifests.digests(build.folder, build.parent_folder, parent.files if parent else None),
         sparse=SparseFacts.model_validate(sparse["sparse"]),
@@ -104,7 +104,7 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
 
 def _smoke(build: Build, generation: Generation) -> Verdict:
     """Ask for definitions by name through the real engine."""
-    encoder = encoder_for(build.settings)
+    encoder = encoder_for(build.settings, threads=build.settings.embedding_threads)  # the one that embedded
     settings = build.settings.model_copy(update={"retrieval_budget_ms": 30_000})
     engine = SearchEngine(settings, lambda: encoder)
     try:

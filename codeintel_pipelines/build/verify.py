@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from codeintel_core.analysis import query_terms
-from codeintel_core.catalog import Catalog
+from codeintel_core.catalog import FILE_NAME, Catalog, ChunkRow
 from codeintel_core.deadline import Deadline
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.manifest import SparseFacts
-from codeintel_core.indexes.dense import PRIMARY, SECONDARY, Shard
+from codeintel_core.indexes.dense import PRIMARY, SECONDARY, Ids, Shard
 from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.indexes.sparse import query_terms as sparse_terms
 from codeintel_core.scope import Scope
-from codeintel_pipelines.build.index import read_vectors
+from codeintel_pipelines.build import parts
 from codeintel_pipelines.build.plan import Build, Embed
 from codeintel_pipelines.build.sparse import FOLDER, IMPACTS, LUCENE, read_impacts
+from codeintel_pipelines.build.vectors import read_vectors
 
 _SAMPLE = 25
+_NO_IDS: Ids = np.empty(0, np.int64)
 _NORM_TOLERANCE = 1e-3
 _SELF_RETRIEVAL = 0.9
 
@@ -38,19 +42,28 @@ class Verdict:
 
 
 def unique_ids(build: Build) -> Verdict:
-    """Every chunk id occurs once."""
-    ids = build.read("chunks.parquet", ["chunk_id"])["chunk_id"]
-    distinct = pc.count_distinct(ids).as_py()
-    return Verdict(distinct == len(ids), {"chunks": len(ids), "distinct": distinct})
+    """Every chunk id occurs once: in the parts that were written, and no new one among the files taken over."""
+    now, before = build.replaced("chunks.parquet", ["chunk_id"])
+    ids = now["chunk_id"].to_numpy()
+    twice = len(ids) - len(np.unique(ids))
+    if build.parent_folder:
+        new = np.setdiff1d(ids, before["chunk_id"].to_numpy())
+        with closing(Catalog(build.parent_folder / FILE_NAME)) as catalog:
+            elsewhere = catalog.paths(new.tolist())
+        twice += sum(path in build.changes.unchanged for path in elsewhere.values())
+    return Verdict(not twice, {"chunks": build.facts("chunks")["chunks"], "twice": twice})
 
 
 def spans_inside_files(build: Build) -> Verdict:
-    """Every span lies inside its file."""
-    sizes = {row["path"]: row for row in build.read("files.parquet", ["path", "size_bytes", "lines"]).to_pylist()}
+    """Every span that was written lies inside its file."""
     columns = ["path", "start_byte", "end_byte", "start_line", "end_line"]
+    rows = build.replaced("chunks.parquet", columns)[0].to_pylist()
+    files = build.read("files.parquet", ["path", "size_bytes", "lines"])
+    wanted = pa.array(sorted({row["path"] for row in rows}), pa.string())
+    sizes = {row["path"]: row for row in files.filter(pc.is_in(files["path"], value_set=wanted)).to_pylist()}
     outside = [
         row["path"]
-        for row in build.read("chunks.parquet", columns).to_pylist()
+        for row in rows
         if not (
             0 <= row["start_byte"] < row["end_byte"] <= sizes[row["path"]]["size_bytes"]
             and 1 <= row["start_line"] <= row["end_line"] <= sizes[row["path"]]["lines"]
@@ -60,19 +73,22 @@ def spans_inside_files(build: Build) -> Verdict:
 
 
 def files_covered(build: Build) -> Verdict:
-    """Every file of the commit is chunked or skipped with a reason."""
-    files = build.read("files.parquet", ["path", "chunks", "skip_reason"]).to_pylist()
-    listed = {row["path"] for row in files}
+    """Every file of the commit is chunked or skipped with a reason, and no chunk of a file got lost."""
+    files = build.read("files.parquet", ["path", "chunks", "skip_reason"])
+    listed = set(files["path"].to_pylist())
     missing = [entry.path for entry in build.tree if entry.path not in listed]
-    unexplained = [row["path"] for row in files if not row["chunks"] and not row["skip_reason"]]
-    wrong = missing + unexplained
-    return Verdict(not wrong and len(files) == len(build.tree), {"files": len(files), "examples": wrong[:5]})
+    without = pc.and_(pc.equal(files["chunks"], 0), pc.equal(files["skip_reason"], ""))
+    wrong = missing + files.filter(without)["path"].to_pylist()
+    is_whole = pc.sum(files["chunks"]).as_py() == build.facts("chunks")["chunks"]
+    covered = not wrong and files.num_rows == len(build.tree) and is_whole
+    return Verdict(covered, {"files": files.num_rows, "examples": wrong[:5]})
 
 
 def vectors_follow_contract(build: Build) -> Verdict:
     """One vector per chunk (at most one while pending), of the contract's dimension, finite and of unit norm."""
-    ids, vectors = read_vectors(build.read("embeddings.parquet"))
-    chunks = build.read("chunks.parquet", ["chunk_id"])["chunk_id"].to_numpy()
+    ids, vectors = read_vectors(build.replaced("embeddings.parquet")[0])
+    chunks = [pq.read_table(build.folder / "chunks.parquet" / name, columns=["chunk_id"]) for name in _written(build)]
+    known = np.concatenate([_NO_IDS, *(table["chunk_id"].to_numpy() for table in chunks)])
     finite = bool(np.isfinite(vectors).all())
     deviation = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max(initial=0)) if finite else float("inf")
     facts = {
@@ -81,8 +97,8 @@ def vectors_follow_contract(build: Build) -> Verdict:
         "finite": finite,
         "norm_deviation": round(deviation, 6) if finite else "inf",
     }
-    right_ids = len(np.unique(ids)) == len(ids) and bool(np.isin(ids, chunks).all())
-    complete = build.plan.embed is not Embed.ALL or build.plan.compact or len(ids) == len(chunks)
+    right_ids = len(np.unique(ids)) == len(ids) and bool(np.isin(ids, known).all())
+    complete = build.plan.embed is not Embed.ALL or build.plan.compact or len(ids) == len(known)
     return Verdict(
         right_ids
         and complete
@@ -94,22 +110,29 @@ def vectors_follow_contract(build: Build) -> Verdict:
 
 
 def dense_adds_up(build: Build) -> Verdict:
-    """Primary minus tombstones plus secondary is exactly the set of chunks that have a vector."""
+    """Primary minus tombstones plus secondary is exactly the set of chunks that have a vector.
+
+    Of the parts that are the parent's, for which that was shown, only the number is compared.
+    """
     folder = build.folder / "dense"
     primary, secondary = Shard.open(folder, PRIMARY).ids, Shard.open(folder, SECONDARY).ids
     tombstones = pq.read_table(folder / "tombstones.parquet")["chunk_id"].to_numpy()
     live = np.concatenate([np.setdiff1d(primary, tombstones), secondary])
-    embedded = build.read("embeddings.parquet", ["chunk_id"])["chunk_id"].to_numpy()
-    sizes = {"primary": primary, "secondary": secondary, "tombstones": tombstones, "embedded": embedded}
-    return Verdict(np.array_equal(np.sort(live), np.sort(embedded)), {name: len(ids) for name, ids in sizes.items()})
+    now, before = (table["chunk_id"].to_numpy() for table in build.replaced("embeddings.parquet", ["chunk_id"]))
+    parent = build.parent_manifest
+    embedded = len(now) - len(before) + (parent.counts.embedded if parent else 0)
+    right = len(np.unique(live)) == len(live) == embedded
+    right = right and bool(np.isin(now, live).all()) and not np.isin(np.setdiff1d(before, now), live).any()
+    sizes = {"primary": len(primary), "secondary": len(secondary), "tombstones": len(tombstones)}
+    return Verdict(right, {**sizes, "embedded": embedded})
 
 
 def lucene_finds_identifiers(build: Build) -> Verdict:
-    """As many documents as chunks, and a sample of symbols is found by its own name."""
+    """As many documents as chunks, and a sample of symbols of the parts that were written is found by its own name."""
     index = LexicalIndex(build.folder / "lucene")
     try:
         searcher = LexicalSearcher([index])
-        chunks = build.read("chunks.parquet", ["chunk_id", "name", "parts"])
+        chunks = _sample(build, ["chunk_id", "name", "parts"])
         once = chunks.filter(pc.and_(pc.greater(pc.utf8_length(chunks["name"]), 5), pc.equal(chunks["parts"], 1)))
         sample = once.sort_by("chunk_id").slice(0, _SAMPLE).to_pylist()
         found = 0
@@ -117,9 +140,10 @@ def lucene_finds_identifiers(build: Build) -> Verdict:
             terms = [(term, 1.0) for term in query_terms(row["name"])]
             ids, _ = searcher.search(terms, 100, Scope(), Deadline.after(10))
             found += row["chunk_id"] in ids
-        facts = {"documents": index.count, "chunks": chunks.num_rows, "sample": len(sample), "found": found}
+        total = build.facts("chunks")["chunks"]
+        facts = {"documents": index.count, "chunks": total, "sample": len(sample), "found": found}
         enough = not sample or found / len(sample) >= _SELF_RETRIEVAL
-        return Verdict(index.count == chunks.num_rows and enough, facts)
+        return Verdict(index.count == total and enough, facts)
     finally:
         index.close()
 
@@ -149,15 +173,32 @@ def sparse_finds_itself(build: Build) -> Verdict:
 
 
 def catalog_adds_up(build: Build) -> Verdict:
-    """The catalog hydrates a sample of chunks to the same text as chunks.parquet."""
-    catalog = Catalog(build.folder / "catalog.duckdb")
-    try:
-        sample = build.read("chunks.parquet", ["chunk_id", "text"]).slice(0, 200).to_pylist()
+    """The catalog holds as many chunks as there are, and hydrates a sample of them to their text."""
+    with closing(Catalog(build.folder / FILE_NAME)) as catalog:
+        sample = _sample(build, ["chunk_id", "path", "text", "start_line"]).slice(0, 200).to_pylist()
         rows = catalog.hydrate([row["chunk_id"] for row in sample], Scope())
-        wrong = [row["chunk_id"] for row in sample if rows[row["chunk_id"]].text != row["text"]]
-        return Verdict(not wrong, {"sample": len(sample), "wrong": len(wrong)})
-    finally:
-        catalog.close()
+        wrong = [row["chunk_id"] for row in sample if not _is_row(row, rows.get(row["chunk_id"]))]
+        right = not wrong and catalog.count() == build.facts("chunks")["chunks"]
+        return Verdict(right, {"sample": len(sample), "wrong": len(wrong), "chunks": catalog.count()})
+
+
+def _is_row(row: dict[str, Any], found: ChunkRow | None) -> bool:
+    return found is not None and all(getattr(found, column) == value for column, value in row.items())
+
+
+def _written(build: Build) -> list[str]:
+    """Names of the parts of the embeddings that this build wrote."""
+    mine = build.folder / "embeddings.parquet"
+    theirs = build.parent_folder / mine.name if build.parent_folder else None
+    return [path.name for path in (parts.replaced(mine, theirs)[0] if theirs else parts.files(mine))]
+
+
+def _sample(build: Build, columns: list[str]) -> pa.Table:
+    """Chunks to try: those of the parts that were written, or of the first part when all were linked."""
+    rows = build.replaced("chunks.parquet", columns)[0]
+    if rows.num_rows:
+        return rows
+    return pq.read_table(parts.files(build.folder / "chunks.parquet")[0], columns=columns)
 
 
 def citations_match_source(generation: Generation) -> Verdict:

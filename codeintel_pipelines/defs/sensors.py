@@ -8,6 +8,7 @@ import dagster as dg
 
 from codeintel_core.reports import runpack
 from codeintel_core.repository.mirror import redact
+from codeintel_core.settings import get_settings
 from codeintel_pipelines import watch
 from codeintel_pipelines.defs.jobs import build_repository, compact_repository, compact_traces, refresh_analytics
 from codeintel_pipelines.partitions import repositories
@@ -19,7 +20,7 @@ _MOST_CHARS = 2_000
 
 @dg.sensor(
     job=build_repository,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=get_settings().sensor_interval_s,
     description="The head of a source differs from what serves: build it. Respects a roll back.",
 )
 def git_head(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
@@ -37,7 +38,7 @@ def git_head(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.Sens
 
 @dg.sensor(
     job=compact_repository,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=get_settings().sensor_interval_s,
     description="(secondary + tombstones) / primary of what serves is above the setting: compact it.",
 )
 def needs_compaction(home: HomeResource) -> dg.SensorResult:

@@ -29,6 +29,7 @@ from codeintel_serving.models import (
     MODES,
     AnswerRequest,
     AnswerResponse,
+    AsOf,
     Problem,
     ReadResponse,
     ScopeModel,
@@ -159,12 +160,13 @@ def create_mcp(services: Services) -> FastMCP:
                 description="`repo:path`, `repo:path:10` or `repo:path:10-40`; ids of search results fit.",
             ),
         ],
+        as_of: AsOf = "",
     ) -> ToolResult:
         """Read lines of files of the pinned commit.
 
         Do not use it to look for something (`search`); files that are not indexed cannot be read.
         """
-        requests = [target_texts.parse(target) for target in targets]
+        requests = [target_texts.parse(target, as_of) for target in targets]
         found = Files(files=[await asyncio.to_thread(services.read, request) for request in requests])
         return _result(found, text.of_files(found.files))
 

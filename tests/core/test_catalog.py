@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,3 +95,43 @@ def test_rows_are_plain_and_frozen(opened: catalog.Catalog) -> None:
     assert replace(row, text="x").text == "x"
     with pytest.raises(AttributeError):
         row.text = "x"  # type: ignore[misc]
+
+
+_V1 = specimen.FILES
+_LATER = [
+    {path: chunks for path, chunks in _V1.items() if path != "src/queue.go"} | {"new.py": {"fresh": "def fresh():\n"}},
+    {**_V1, "src/ledger.py": {"Ledger": "class Ledger:\n    pass\n"}},  # brings back what was removed
+    {**_V1, "src/ledger.py": {"Ledger": "class Ledger:\n    pass\n", "again": "def again():\n    pass\n"}},
+    dict(_V1),  # as it began
+]
+
+
+def test_an_overlay_on_an_overlay_equals_a_catalog_written_at_once(tmp_path: Path) -> None:
+    before: specimen.Files = _V1
+    folder = tmp_path / "0"
+    folder.mkdir()
+    chunks, files, symbols = specimen.tables("demo", before)
+    catalog.build(folder / "catalog.duckdb", chunks=chunks, files=files, symbols=symbols)
+    for number, now in enumerate(_LATER, 1):
+        parent, folder = folder / "catalog.duckdb", tmp_path / str(number)
+        folder.mkdir()
+        changed = {path: chunks for path, chunks in now.items() if before.get(path) != chunks}
+        gone = [path for path, chunks in before.items() if now.get(path) != chunks]
+        chunks, files, symbols = specimen.tables("demo", changed)
+        covered = catalog.extend(
+            parent, folder / "catalog.duckdb", chunks=chunks, files=files, symbols=symbols, gone=gone
+        )
+        assert covered >= chunks.num_rows + len(gone)
+        assert (folder / "catalog.duckdb").samefile(tmp_path / "0" / "catalog.duckdb")
+        expected = {row["chunk_id"]: row["start_line"] for row in specimen.chunk_rows("demo", now)}
+        everything = [row["chunk_id"] for files in (_V1, *_LATER) for row in specimen.chunk_rows("demo", files)]
+        with closing(catalog.Catalog(folder / "catalog.duckdb")) as opened:
+            found = opened.hydrate(everything, Scope())
+            assert {chunk_id: row.start_line for chunk_id, row in found.items()} == expected
+            assert opened.paths(everything) == {chunk_id: row.path for chunk_id, row in found.items()}
+            assert opened.count() == len(expected)
+            assert [path for path in {**_V1, **now} if opened.file(path)] == [p for p in {**_V1, **now} if p in now]
+            python = opened.allowed_ids(Scope(languages=("python",)))
+            assert python is not None
+            assert set(python.tolist()) == {i for i, row in found.items() if row.language == "python"}
+        before = now

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.e2e
 
 NAME = "damaged"
 ARTEFACTS = (
-    "chunks.parquet", "symbols.parquet", "files.parquet", "embeddings.parquet", "catalog.duckdb",
+    "chunks.parquet/part-*", "symbols.parquet/part-*", "files.parquet", "embeddings.parquet/part-*",
+    "catalog.duckdb", "catalog_overlay.duckdb",
     "dense/primary.faiss", "dense/primary_ids.npy", "dense/secondary.faiss", "dense/secondary_ids.npy",
     "dense/tombstones.parquet", "lucene/segments_*", "lucene/*.cfs", "lucene/*.cfe", "lucene/*.si",
     "manifest.json", "manifest.sha256",
@@ -71,7 +72,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, str, str]
     source = Repo(root / "source")
     source.git("config", "user.name", "Ada")  # module scope: the clean environment of each test is not there yet
     source.git("config", "user.email", "ada@example.org")
-    source.commit({f"src/m{i}.py": module(i) for i in range(60)})
+    source.commit({f"src/m{i}.py": module(i) for i in range(30)})  # one part
     mirror.add(home, str(source.path), name=NAME)
     with fake_encoder.used_by_builds():
         first = plain_build.build(home, settings_for(home), NAME)
@@ -136,7 +137,8 @@ def test_the_message_holds_both_digests(copy: tuple[RepositoryHome, str, str]) -
 
 
 @pytest.mark.parametrize(
-    "pair", [("chunks.parquet", "files.parquet"), ("dense/primary_ids.npy", "dense/secondary_ids.npy")]
+    "pair",
+    [("symbols.parquet/part-0000.parquet", "files.parquet"), ("dense/primary_ids.npy", "dense/secondary_ids.npy")],
 )
 def test_swapped_files_are_refused(copy: tuple[RepositoryHome, str, str], pair: tuple[str, str]) -> None:
     at, first, second = copy
@@ -147,7 +149,9 @@ def test_swapped_files_are_refused(copy: tuple[RepositoryHome, str, str], pair: 
     _refused_and_previous_serves(at, first, second, pair)
 
 
-@pytest.mark.parametrize("name", ["chunks.parquet", "catalog.duckdb", "dense/secondary.faiss", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["chunks.parquet/part-0000.parquet", "files.parquet", "dense/secondary.faiss", "manifest.json"]
+)
 def test_a_sound_file_of_another_generation_is_refused(copy: tuple[RepositoryHome, str, str], name: str) -> None:
     at, first, second = copy
     _replace(at.generation(second) / name, (at.generation(first) / name).read_bytes())

@@ -48,7 +48,7 @@ TEXTS = st.one_of(
     ),
     st.text(st.characters(blacklist_categories=("Cs",)), max_size=60),
 )
-STAGES = ("ingest", "index.embed", "index.build_primary", "index.build_lucene", "index.build_catalog", "release")
+STAGES = ("ingest", "vectors.embed", "index.build_primary", "index.build_lucene", "index.build_catalog", "release")
 Files = dict[str, str]
 
 

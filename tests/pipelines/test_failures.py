@@ -57,7 +57,7 @@ def test_a_failing_check_keeps_the_previous_generation(
 
 def test_a_damaged_parent_is_not_built_upon(home: Home, source: Repo) -> None:
     first = add_and_build(home, source)
-    path = tables(home, first) / "chunks.parquet"
+    path = tables(home, first) / "chunks.parquet/part-0000.parquet"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)

@@ -203,6 +203,6 @@ def test_a_build_without_a_change_starts_no_run_and_loads_no_dagster(home: Home,
     with runs.instance(home) as instance:
         assert instance.get_runs_count() == 1
     generation = home.repository("calculator").generation(str(current_id(home.repository("calculator"))))
-    with (generation / "chunks.parquet").open("ab") as file:
+    with (generation / "chunks.parquet/part-0000.parquet").open("ab") as file:
         file.write(b"junk")
     assert "published generation" in run("build", "calculator").stdout  # damage is a reason to build

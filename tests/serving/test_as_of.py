@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from workshop import FILES, Workshop, commit, new_repository, settings_for
 
 from codeintel_core.embedding.local import LocalEncoder
-from codeintel_core.errors import UnknownGeneration
+from codeintel_core.errors import UnknownFile, UnknownGeneration
 from codeintel_core.generations import retention
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.generations.rollback import resume, roll_back
@@ -73,6 +73,13 @@ def test_rest_answers_from_the_asked_generation(server: Services, history: tuple
         question = {"question": "how is a generation published?", "scope": {"as_of": old.commit}}
         answer = http.post("/answer", json=question)
         assert {cited["generation"] for cited in answer.json()["citations"]} == {old.gen_id}
+        target = {"repo": "shop", "path": "store/rotate.py"}
+        assert http.post("/files/read", json=target).json()["generation"] == new.gen_id
+        absent = http.post("/files/read", json={**target, "as_of": old.gen_id})
+        assert (absent.status_code, absent.json()["code"]) == (404, "unknown-file")
+        never = http.post("/files/read", json={**target, "as_of": "1999-01-01"})
+        assert (never.status_code, never.json()["code"]) == (404, "unknown-generation")
+        assert http.post("/files/read", json={**target, "as_of": "yesterday"}).status_code == 422
         refused = search(as_of="1999-01-01")
         assert (refused.status_code, refused.json()["code"]) == (404, "unknown-generation")
         assert old.gen_id in refused.json()["detail"] and new.gen_id in refused.json()["detail"]
@@ -93,6 +100,17 @@ def test_mcp_takes_the_same_scope(server: Services, history: tuple[Workshop, Man
     refused = asyncio.run(ask("1999-01-01"))
     assert refused.is_error
     assert refused.structured_content["code"] == "unknown-generation"
+
+    async def read(when: str, path: str) -> Any:
+        async with Client(create_mcp(server)) as client:
+            arguments = {"targets": [f"shop:{path}"], "as_of": when}
+            return await client.call_tool("read", arguments, raise_on_error=False)
+
+    kept = next(iter(FILES))
+    (text,) = asyncio.run(read(old.commit, kept)).structured_content["files"]
+    assert (text["generation"], text["commit"]) == (old.gen_id, old.commit)
+    assert asyncio.run(read(old.gen_id, "store/rotate.py")).structured_content["code"] == "unknown-file"
+    assert asyncio.run(read("x" * 101, kept)).structured_content["code"] == "invalid-request"
 
 
 def test_status_names_group_device_and_a_roll_back(
@@ -135,6 +153,13 @@ def test_the_commands(history: tuple[Workshop, Manifest, Manifest]) -> None:
     found = _json("search", "--as-of", old.commit[:10], "publish_generation")
     assert found["index"][0]["generation"] == old.gen_id
     assert _json("answer", "--as-of", old.gen_id, "how is a generation published?")["index"][0]["commit"] == old.commit
+    (text,) = _json("read", "shop:store/rotate.py:1-1")
+    assert (text["generation"], text["text"]) == (new.gen_id, "def rotate_everything():")
+    plain = CliRunner().invoke(app, ["read", "shop:store/rotate.py:2"])
+    assert plain.stdout == "    return 'rotated'\n"
+    assert isinstance(
+        CliRunner().invoke(app, ["read", "--as-of", old.commit, "shop:store/rotate.py"]).exception, UnknownFile
+    )
     refused = CliRunner().invoke(app, ["search", "--as-of", "1999-01-01", "x"])
     assert isinstance(refused.exception, UnknownGeneration)
 

@@ -8,7 +8,7 @@ import dagster as dg
 from codeintel_core import schemas
 from codeintel_core.analysis import ANALYSIS_VERSION
 from codeintel_core.embedding.text import TEXT_VERSION
-from codeintel_pipelines.build import index, sparse
+from codeintel_pipelines.build import index, parts, sparse, vectors
 from codeintel_pipelines.build.plan import Build
 from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.resources import HomeResource
@@ -30,7 +30,7 @@ def embeddings(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mate
     """Write embeddings.parquet."""
 
     def stage(build: Build) -> dict[str, Any]:
-        cost = index.embed(build)
+        cost = vectors.embed(build)
         return {
             **asdict(cost),
             "batch_tokens": build.settings.embedding_batch_tokens,
@@ -39,7 +39,7 @@ def embeddings(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mate
             "contract": asdict(build.contract),
             "contract_id": build.contract.contract_id,
             "reuse": bar_plot({"from cache": cost.reused, "computed": cost.computed}),
-            "size_bytes": (build.folder / "embeddings.parquet").stat().st_size,
+            "size_bytes": parts.size_bytes(build.folder / "embeddings.parquet"),
         }
 
     return materialize(context, home, "build.embeddings", stage)
@@ -132,8 +132,14 @@ def splade_index(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Ma
     owners=_OWNERS,
     deps=["chunks", "symbols"],
     kinds={"duckdb"},
-    description="catalog.duckdb: chunks by id, files by path, symbols by name.",
+    description="Catalog: chunks by id, files by path, symbols by name.",
 )
 def catalog(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
-    """Write catalog.duckdb."""
-    return materialize(context, home, "build.catalog", index.build_catalog)
+    """Write catalog.duckdb, or an overlay for the parent's."""
+
+    def stage(build: Build) -> dict[str, Any]:
+        facts = index.build_catalog(build)
+        build.keep_facts("catalog", facts)
+        return facts
+
+    return materialize(context, home, "build.catalog", stage)

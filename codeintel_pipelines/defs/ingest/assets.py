@@ -8,6 +8,7 @@ import dagster as dg
 from codeintel_core import schemas
 from codeintel_core.chunking import CHUNKER_VERSION
 from codeintel_core.errors import BuildInProgress
+from codeintel_pipelines.build import parts
 from codeintel_pipelines.build import plan as plans
 from codeintel_pipelines.build.ingest import ingest
 from codeintel_pipelines.partitions import repositories
@@ -116,7 +117,7 @@ def chunks_and_symbols(context: dg.AssetExecutionContext, home: HomeResource) ->
             "reused_files": result.reused_files,
             "coverage": result.coverage,
             "languages": bar_plot(result.languages),
-            "size_bytes": (build.folder / "chunks.parquet").stat().st_size,
+            "size_bytes": parts.size_bytes(build.folder / "chunks.parquet"),
         }
 
     done = materialize(context, home, "build.chunks", stage)

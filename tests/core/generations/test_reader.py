@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -119,6 +120,33 @@ def test_rolling_back_from_a_damaged_generation_solves_the_problem(
     reader.refresh()
     assert reader.problem == ""
     assert reader.acquire().manifest.gen_id == published.name
+
+
+def test_what_passes_is_tried_again_ever_more_seldom(
+    home: Home, at: RepositoryHome, source: Repo, published: Path
+) -> None:
+    now = 0.0
+    reader = RepositoryReader(at, clock=lambda: now)
+    reader.refresh()
+    newer = specimen.publish_files(home, source, _MORE)
+    away = newer.with_name("away")
+    newer.rename(away)  # as if its mount were lost
+    waits = []
+    for _ in range(10):
+        assert not reader.refresh()
+        found = re.search(r"failed (\d+) times; tried again after (\d+) s", reader.problem)
+        assert found is not None
+        assert int(found[1]) == len(waits) + 1
+        waits.append(int(found[2]))
+        problem, now = reader.problem, now + waits[-1] - 0.5
+        assert not reader.refresh()
+        assert reader.problem == problem  # not tried before its time
+        now += 1
+    assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    away.rename(newer)
+    assert reader.refresh()
+    assert reader.problem == ""
+    assert reader.acquire().manifest.gen_id == newer.name
 
 
 def test_when_nothing_opens_the_reason_is_raised(at: RepositoryHome, published: Path) -> None:

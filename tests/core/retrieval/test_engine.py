@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from codeintel_core.patterns import MAX_PATTERN_CHARS
 from codeintel_core.retrieval.engine import MAX_LIMIT, MAX_QUERY_CHARS, SearchEngine, SearchResult
 from codeintel_core.retrieval.modes import Mode
 from codeintel_core.retrieval.priors import PRIORS
+from codeintel_core.retrieval.searches import Resources
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, run
@@ -293,6 +295,18 @@ def test_awkward_queries_have_a_defined_answer(
         assert mode is Mode.REGEX or len(query) > MAX_PATTERN_CHARS
     else:
         assert result.degraded == {}
+
+
+def test_searchers_go_with_their_generation(home: Home, published: Path) -> None:
+    generation = RepositoryReader(home.repository("demo")).acquire()
+    resources = Resources(specimen.HashEncoder)
+    assert generation.lexical is not None
+    searcher = weakref.ref(resources.searcher((generation.lexical,)))
+    assert resources.searcher((generation.lexical,)) is searcher()
+    generation.retire()
+    assert searcher() is not None  # a request still holds the generation
+    generation.release()
+    assert searcher() is None
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
