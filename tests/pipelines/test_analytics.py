@@ -10,8 +10,7 @@ import pytest
 from codeintel_core.home import Home
 from codeintel_core.telemetry import Status, StepRecord
 from codeintel_core.telemetry.steps import Run
-from codeintel_core.traces.journal import TraceJournal
-from codeintel_core.traces.record import AnswerTrace
+from codeintel_core.traces.record import AnswerTrace, TraceJournal
 from codeintel_pipelines import runs
 
 pytestmark = pytest.mark.e2e
