@@ -194,7 +194,7 @@ def _connection(spill: Path | None) -> duckdb.DuckDBPyConnection:
 def _load(
     connection: duckdb.DuckDBPyConnection, table: DailyTable, journals: Sequence[Path], stored: Path | None
 ) -> None:
-    """Create the views `journaled` (torn lines are rows without a key), `stored` and `merged`."""
+    """Create `journaled` (torn lines are rows without a key), `stored` and `merged`."""
     columns = {field.name: _duckdb_type(field.type) for field in table.schema}
     listed = ", ".join(f"{_name(name)}: {_text(kind)}" for name, kind in columns.items())
     filled = ", ".join(_filled(field) for field in table.schema)
@@ -206,7 +206,7 @@ def _load(
     else:
         source = "(SELECT " + ", ".join(f"NULL::{kind} AS {_name(name)}" for name, kind in columns.items()) + ")"
         source += " WHERE false"
-    connection.execute(f"CREATE VIEW journaled AS SELECT {filled} FROM {source}")
+    connection.execute(f"CREATE TEMP TABLE journaled AS SELECT {filled} FROM {source}")  # parsed once
     if stored is None:
         connection.execute("CREATE VIEW stored AS FROM journaled WHERE false")
     elif _is_old(stored):
@@ -216,11 +216,18 @@ def _load(
         connection.execute("CREATE VIEW stored AS FROM upgraded")
     else:
         connection.execute(f"CREATE VIEW stored AS FROM read_parquet({_text(str(stored))})")
+    # Stored rows win over journaled ones, which makes a second compaction write the same bytes; and keys are compared
+    # before rows are moved, because a row is a hundred times as wide as its key.
+    key = table.key
     connection.execute(
-        f"""CREATE VIEW merged AS
-            SELECT * FROM (SELECT * FROM stored UNION ALL BY NAME SELECT * FROM journaled)
-            WHERE {table.key} IS NOT NULL AND {table.time} IS NOT NULL
-            QUALIFY row_number() OVER (PARTITION BY {table.key} ORDER BY {table.time}) = 1"""
+        f"""CREATE TEMP TABLE new_rows AS
+            SELECT min(rowid) AS row FROM journaled ANTI JOIN (SELECT {key} FROM stored) USING ({key})
+            WHERE {key} IS NOT NULL AND {table.time} IS NOT NULL GROUP BY {key}"""
+    )
+    connection.execute(
+        """CREATE VIEW merged AS
+           SELECT * FROM stored UNION ALL BY NAME
+           SELECT * FROM journaled WHERE rowid IN (SELECT row FROM new_rows)"""
     )
 
 
@@ -228,16 +235,24 @@ def _batches(connection: duckdb.DuckDBPyConnection, table: DailyTable) -> Iterat
     names = ", ".join(_name(name) for name in table.schema.names)
     query = f"SELECT {names} FROM merged ORDER BY {table.time}, {table.key}"
     for batch in connection.sql(query).to_arrow_reader(_BATCH_ROWS):
-        yield pa.RecordBatch.from_arrays(
-            [column.cast(field.type) for column, field in zip(batch.columns, table.schema, strict=True)],
-            schema=table.schema,
-        )
+        yield typed(batch, table.schema)
+
+
+def typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of DuckDB with exactly the types and documentation of `schema`; columns in its order."""
+    columns = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def writer(path: Path, table: DailyTable) -> pq.ParquetWriter:
+    """A writer of the day's file `path`."""
+    return pq.ParquetWriter(path, _stamped(table.schema), compression="zstd")
 
 
 def _write(connection: duckdb.DuckDBPyConnection, table: DailyTable, path: Path) -> None:
-    with _writer(path, table) as writer:
+    with writer(path, table) as to:
         for batch in _batches(connection, table):
-            writer.write_batch(batch)
+            to.write_batch(batch)
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, table: DailyTable, day: str, written: Path) -> dict[str, int]:
@@ -257,10 +272,6 @@ def _counts(connection: duckdb.DuckDBPyConnection, table: DailyTable, day: str, 
     ).fetchone()
     names = ("rows", "journaled", "stored", "lost", "unseen", "misdated", "torn")
     return dict(zip(names, map(int, found or ()), strict=True))
-
-
-def _writer(path: Path, table: DailyTable) -> pq.ParquetWriter:
-    return pq.ParquetWriter(path, _stamped(table.schema), compression="zstd")
 
 
 def _stamped(schema: pa.Schema) -> pa.Schema:

@@ -111,10 +111,15 @@ def add_reports_and_macros(connection: duckdb.DuckDBPyConnection, home: Home) ->
         _describe(connection, "TABLE", report)
     for view in statements("views"):
         _describe(connection, "VIEW", view)
-    for macro in statements("macros"):
-        connection.execute(f"CREATE MACRO {macro.name} {macro.sql}")
+    create_macros(connection)
     names = [*BASE, *(one.name for one in (*statements("views"), *reports()))]
     return {name: _count(connection, name) for name in names if name != "ledger"}  # thousands of small files
+
+
+def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the macros over the views."""
+    for macro in statements("macros"):
+        connection.execute(f"CREATE MACRO {macro.name} {macro.sql}")
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, kind: str, one: Statement) -> None:

@@ -1,5 +1,5 @@
 -- Files that the same answers cite: how often together, and how much more often than by chance (lift).
-WITH cited AS (SELECT DISTINCT trace_id, repo, path FROM citations),
+WITH cited AS MATERIALIZED (SELECT DISTINCT trace_id, repo, path FROM candidates WHERE cited),
      each AS (SELECT repo, path, count(*) AS n FROM cited GROUP BY ALL),
      answered AS (SELECT count(DISTINCT trace_id) AS n FROM cited)
 SELECT a.repo, a.path AS path_a, b.path AS path_b, count(*) AS together,
