@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     git_timeout_s: float = Field(600.0, gt=0, description="Limit for one git command (fetch included), in seconds.")
     verify_digests: bool = Field(True, description="Check the SHA-256 of every file before a generation is opened.")
 
+    trace_queries: bool = Field(True, description="Keep the text of queries in traces; off: only their digest.")
+    trace_answers: bool = Field(True, description="Keep the text of answers in traces.")
+    trace_keep_days: int = Field(400, ge=2, le=36_500, description="Days that traces and feedback are kept.")
+    price_per_mtoken_in: float = Field(0.0, ge=0, description="Price of a million prompt tokens, for reports.")
+    price_per_mtoken_out: float = Field(0.0, ge=0, description="Price of a million generated tokens, for reports.")
+    ledger_keep_days: int = Field(30, ge=2, le=36_500, description="Days that step ledgers are kept.")
+
     host: str = Field("127.0.0.1", description="Address that `codeintel serve` binds.")
     port: int = Field(8321, ge=1, le=65535, description="Port that `codeintel serve` binds.")
     watch_interval_s: float = Field(1.0, gt=0, description="How often the server looks for new generations.")

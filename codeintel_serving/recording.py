@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.generation import Generation
@@ -14,9 +15,8 @@ from codeintel_core.reports.run_report import report_of
 from codeintel_core.retrieval.channels import DENSE, LEXICAL
 from codeintel_core.retrieval.engine import ChannelRank, Hit, SearchResult
 from codeintel_core.telemetry import Run, Status, StepRecord, metrics, providers, run, step
-from codeintel_core.traces.journal import TraceJournal
-from codeintel_core.traces.record import AnswerTrace
-from codeintel_serving.models import StageModel
+from codeintel_core.traces.record import AnswerTrace, TraceJournal
+from codeintel_serving.models import IndexEntry, StageModel
 
 _ABSENT = ChannelRank(0, 0.0)  # ranks start at 1
 
@@ -112,18 +112,28 @@ def note_generations(trace: AnswerTrace, generations: Sequence[Generation]) -> N
     ]
 
 
-def note_hits(trace: AnswerTrace, found: SearchResult, cited: frozenset[int] = frozenset()) -> None:
-    """Keep the hits with their ranks per channel (0 = the channel did not find it), and which were cited."""
+def note_lags(trace: AnswerTrace, index: Sequence[IndexEntry]) -> None:
+    """Say how far each index was behind."""
+    trace.lags = [
+        {"repo": entry.repo, "commits_behind": entry.commits_behind, "minutes_behind": entry.minutes_behind}
+        for entry in index
+    ]
+
+
+def note_hits(trace: AnswerTrace, found: SearchResult, cited: Mapping[int, int] = MappingProxyType({})) -> None:
+    """Keep the hits with their ranks per channel (0 = the channel did not find it); `cited`: chunk id -> number."""
     trace.query_kind = found.profile.kind.value
-    trace.candidates = [_candidate(hit, hit.chunk.chunk_id in cited) for hit in found.hits]
+    trace.candidates = [_candidate(hit, cited.get(hit.chunk.chunk_id, 0)) for hit in found.hits]
 
 
-def _candidate(hit: Hit, is_cited: bool) -> dict[str, object]:
+def _candidate(hit: Hit, citation: int) -> dict[str, object]:
     dense, lexical = hit.channels.get(DENSE, _ABSENT), hit.channels.get(LEXICAL, _ABSENT)
     return {
         "chunk_id": hit.chunk.chunk_id,
         "repo": hit.chunk.repo,
         "path": hit.chunk.path,
+        "blob": hit.chunk.blob,
+        "symbol": hit.chunk.symbol,
         "start_line": hit.chunk.start_line,
         "end_line": hit.chunk.end_line,
         "rank": hit.rank,
@@ -133,5 +143,6 @@ def _candidate(hit: Hit, is_cited: bool) -> dict[str, object]:
         "dense_score": dense.score,
         "lexical_rank": lexical.rank,
         "lexical_score": lexical.score,
-        "cited": is_cited,
+        "cited": citation > 0,
+        "citation": citation,
     }

@@ -66,12 +66,14 @@ def replay(home: Home, settings: Settings, parts: Mapping[str, Any]) -> Replay:
     """Search again what a runpack recorded; budgets are wide, so that load does not change the result.
 
     Raises:
-        InvalidRequest: the run did not come to a search.
+        InvalidRequest: the run did not come to a search, or its query was not kept.
         UnknownGeneration: a generation is not kept any more.
     """
     row = parts.get("trace.json") or {}
-    if not row.get("generations") or "query" not in row:
+    if not row.get("generations"):
         raise InvalidRequest("this run did not come to a search: there is nothing to replay")
+    if not row.get("query"):
+        raise InvalidRequest("the query was not kept: CODEINTEL_TRACE_QUERIES was off when it was asked")
     report = parts["report.json"]
     channels = report["channels"]
     without = [n for n in (DENSE, LEXICAL) if channels.get(n, {}).get("status", "completed") != "completed"]

@@ -27,7 +27,7 @@ from codeintel_core.retrieval.engine import Hit, SearchEngine
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import current_run, metrics, step
-from codeintel_core.traces.journal import TraceJournal
+from codeintel_core.traces.record import TraceJournal
 from codeintel_serving import files, freshness
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
@@ -45,7 +45,15 @@ from codeintel_serving.models import (
     StatusResponse,
 )
 from codeintel_serving.probes import Probes
-from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded, stages_of
+from codeintel_serving.recording import (
+    Asked,
+    Caller,
+    note_generations,
+    note_hits,
+    note_lags,
+    recorded,
+    stages_of,
+)
 from codeintel_serving.results import CachedSearch
 from codeintel_serving.run_reports import RunpackWriter
 
@@ -75,7 +83,9 @@ class Services:
         self.results = CachedSearch(self.engine, settings.result_cache, settings.retrieval_budget_ms / 1000)
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
-        self.journal = TraceJournal(self.home.trace_journal)
+        self.journal = TraceJournal(
+            self.home.trace_journal, queries=settings.trace_queries, answers=settings.trace_answers
+        )
         self.freshness = Freshness(self.library, settings.watch_interval_s)
         self.runpacks = RunpackWriter(self.home, settings, self._readiness)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
@@ -150,6 +160,7 @@ class Services:
             found = self.results.search(request.query, generations, scope=scope, limit=request.limit, mode=request.mode)
             note_hits(trace, found)
             index = self.freshness.entries(generations)
+            note_lags(trace, index)
             searched = freshness.coverage(generations, found.degraded, found.idle)
             trace.limits = [*freshness.warnings(index, searched), *found.notes]
             trace.status = "ok" if found.hits else "empty"

@@ -16,7 +16,7 @@ from codeintel_core.reports.model import OPEN, Cell, RunReport, Scalar, StepEntr
 from codeintel_core.reports.sections import Section
 from codeintel_core.reports.trends import Trend, recent_trend
 from codeintel_core.telemetry import Run, Status, ledger
-from codeintel_core.traces import journal
+from codeintel_core.traces import lookup
 from codeintel_core.traces.record import AnswerTrace
 
 LAST = "last"
@@ -47,7 +47,7 @@ def run_report(home: Home, run_id: str = LAST, thresholds: Thresholds | None = N
     if found[-1].operation != "build":  # a reused id: the last request is what is meant
         found = [section for section in found if section.trace_id == found[-1].trace_id][-1:]
     days = {f"{found[-1].at + timedelta(days=extra):%Y-%m-%d}" for extra in (0, 1)}
-    row = journal.find(home.trace_journal, sorted(days), run_id, found[-1].trace_id)
+    row = lookup.find(home, sorted(days), run_id, found[-1].trace_id)
     trend = recent_trend(home.ledger, except_run=run_id)
     return assemble(run_id, found, row, _failure(home, run_id), strays, trend, thresholds or Thresholds())
 

@@ -30,7 +30,7 @@ from codeintel_core.settings import Settings
 from codeintel_core.telemetry import ledger, logs, metrics, step
 from codeintel_core.telemetry.conventions import RUNPACK_READY
 from codeintel_core.telemetry.redaction import redacted
-from codeintel_core.traces import journal
+from codeintel_core.traces import lookup
 
 FORMAT = 1
 MAX_BYTES = 4 << 20
@@ -59,10 +59,10 @@ _LEDGER = (
     "reason", "detail", "start_ms", "duration_ms", "attributes",
 )  # fmt: skip
 _ROW = (
-    "trace_id", "run_id", "otel_trace_id", "operation", "surface", "asked_at", "query", "query_kind", "scope", "mode",
-    "generations", "retrieval_budget_ms", "total_budget_ms", "stages", "latency_ms", "candidates", "model",
-    "prompt_version", "tokens_in", "tokens_out", "time_to_first_token_ms", "tokens_per_second", "finish",
-    "citations_verified", "citations_dropped", "confidence", "limits", "status", "error", "stopped_because",
+    "trace_id", "run_id", "otel_trace_id", "operation", "surface", "asked_at", "query", "query_digest", "query_kind",
+    "scope", "mode", "generations", "lags", "retrieval_budget_ms", "total_budget_ms", "stages", "latency_ms",
+    "candidates", "model", "prompt_version", "tokens_in", "tokens_out", "time_to_first_token_ms", "tokens_per_second",
+    "finish", "citations_verified", "citations_dropped", "confidence", "limits", "status", "error", "stopped_because",
 )  # fmt: skip
 _MANIFEST = (
     "format_version", "gen_id", "parent", "repo", "commit", "created_at", "dagster_run_id", "versions", "contract",
@@ -118,7 +118,7 @@ def pack(
     """The bytes of a runpack; raises `UnknownRun`."""
     report = RunReport.model_validate(_clean(run_report(home, run_id, Thresholds.of(settings)).model_dump()))
     day = day_of(report)
-    row = journal.find(home.trace_journal, [day], run_id, report.trace_id)
+    row = lookup.find(home, [day], run_id, report.trace_id)
     lines = [line for path in ledger.find(home.ledger, run_id) for line in ledger.read(path)]
     parts = {
         "report.json": report.model_dump_json(indent=1),

@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
+from benchmarks import fake_encoder, plain_build
 from codeintel_core.home import Home
+from codeintel_core.repository import mirror
+from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Run, Status, StepRecord
-from codeintel_core.traces.journal import TraceJournal
-from codeintel_core.traces.record import AnswerTrace
+from codeintel_core.traces.record import AnswerTrace, TraceJournal
 from codeintel_pipelines import runs
+from codeintel_pipelines.analytics import database
+from tests.conftest import Repo
 
 pytestmark = pytest.mark.e2e
 
@@ -60,3 +64,23 @@ def test_without_any_trace_the_views_are_empty(home: Home) -> None:
     with duckdb.connect(str(home.analytics), read_only=True) as db:
         for view in ("answers", "stages", "candidates"):
             assert db.execute(f"SELECT count(*) FROM {view}").fetchone() == (0,)
+
+
+def test_views_read_every_part_of_the_served_generations(home: Home, source: Repo) -> None:
+    source.commit({f"src/m{number}.py": f"def part_{number}():\n    return {number}\n" for number in range(140)})
+    for name in ("calculator", "twin"):
+        mirror.add(home, str(source.path), name=name)
+        with fake_encoder.used_by_builds():
+            built = plain_build.build(home, Settings(home=home.root), name)
+    folder = home.repository("twin").generation(built.gen_id)
+    assert len(list((folder / "chunks.parquet").iterdir())) > 1
+    assert (folder / "files.parquet").is_file()
+    with duckdb.connect() as db:
+        database.create_views(db, home, Settings(home=home.root))
+        for table in ("chunks", "symbols", "files"):
+            found = db.execute(f"SELECT repo, count(*) FROM {table} GROUP BY repo ORDER BY repo").fetchall()
+            wanted = getattr(built.counts, table)
+            assert wanted > 0
+            assert found == [("calculator", wanted), ("twin", wanted)]
+        query = "SELECT count(*) FROM chunks JOIN files USING (repo, path, blob)"
+        assert db.execute(query).fetchone() == (2 * built.counts.chunks,)

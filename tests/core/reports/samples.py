@@ -8,8 +8,7 @@ from codeintel_core.home import Home
 from codeintel_core.reports.model import RunReport
 from codeintel_core.reports.run_report import run_report
 from codeintel_core.telemetry import Status, run, step
-from codeintel_core.traces.journal import TraceJournal
-from codeintel_core.traces.record import AnswerTrace
+from codeintel_core.traces.record import AnswerTrace, TraceJournal
 
 Steps = dict[str, dict[str, Any]]
 """kind -> attributes; `ends` holds status, reason and detail when it does not complete."""
