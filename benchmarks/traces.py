@@ -140,8 +140,11 @@ SELECT printf('00000000-0000-0000-0000-%012d', i) AS trace_id, trace_id AS run_i
         chunk_id: (hash(i, rank, 1) % 200000)::BIGINT, repo: 'r' || h % 20,
         path: 'src/file' || hash(i // 7, rank) % 20000 || '.py', blob: md5(rank::VARCHAR), symbol: 'f' || h % 9000,
         start_line: 1::INTEGER, end_line: 20::INTEGER, rank: (rank + 1)::INTEGER, score: 1 / (rank + 1.0)::DOUBLE,
-        fused: 0.5::DOUBLE, dense_rank: (hash(i, rank, 2) % 30)::INTEGER, dense_score: 0.5::DOUBLE,
-        lexical_rank: (hash(i, rank, 3) % 30)::INTEGER, lexical_score: 9.0::DOUBLE,
+        fused: 0.5::DOUBLE,
+        channels: list_filter(
+            [{{channel: 'dense', rank: (hash(i, rank, 2) % 30)::INTEGER, score: 0.5::DOUBLE}},
+             {{channel: 'lexical', rank: (hash(i, rank, 3) % 30)::INTEGER, score: 9.0::DOUBLE}}],
+            lambda found: found.rank > 0),
         cited: h % 3 = 0 AND rank < 3, citation: if(h % 3 = 0 AND rank < 3, rank + 1, 0)::INTEGER}}) AS candidates,
     if(operation = 'answer', repeat('An answer that says where. ', 10), '') AS answer,
     if(operation = 'answer', 'm', '') AS model, '' AS prompt_version, (h % 3000)::INTEGER AS tokens_in,

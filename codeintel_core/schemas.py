@@ -93,7 +93,7 @@ def _struct(**fields: pa.DataType) -> pa.StructType:
 
 _TIME = pa.timestamp("us", tz="UTC")
 
-TRACE_SCHEMA_VERSION = 2
+TRACE_SCHEMA_VERSION = 3
 """Of `ANSWER_TRACES` and `FEEDBACK`; files and journals of an older one are read and upgraded."""
 
 ANSWER_TRACES = pa.schema(
@@ -146,15 +146,12 @@ ANSWER_TRACES = pa.schema(
                     rank=pa.int32(),
                     score=pa.float64(),
                     fused=pa.float64(),
-                    dense_rank=pa.int32(),
-                    dense_score=pa.float64(),
-                    lexical_rank=pa.int32(),
-                    lexical_score=pa.float64(),
+                    channels=pa.list_(_struct(channel=pa.string(), rank=pa.int32(), score=pa.float64())),
                     cited=pa.bool_(),
                     citation=pa.int32(),
                 )
             ),
-            "hits with rank (0: not found) and score per channel; `citation` is their number in the answer, else 0",
+            "hits; `channels` says which found them, at which rank and score; `citation` is their number, or 0",
         ),
         _field("answer", pa.string(), "answer text, '' for a search or when the setting `trace_answers` is off"),
         _field("model", pa.string(), "what wrote the answer: extractive or a chat model, '' for a search"),

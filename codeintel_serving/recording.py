@@ -12,13 +12,10 @@ from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.generation import Generation
 from codeintel_core.home import Home
 from codeintel_core.reports.run_report import report_of
-from codeintel_core.retrieval.channels import DENSE, LEXICAL
-from codeintel_core.retrieval.engine import ChannelRank, Hit, SearchResult
+from codeintel_core.retrieval.engine import Hit, SearchResult
 from codeintel_core.telemetry import Run, Status, StepRecord, metrics, providers, run, step
 from codeintel_core.traces.record import AnswerTrace, TraceJournal
 from codeintel_serving.models import IndexEntry, StageModel
-
-_ABSENT = ChannelRank(0, 0.0)  # ranks start at 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +118,12 @@ def note_lags(trace: AnswerTrace, index: Sequence[IndexEntry]) -> None:
 
 
 def note_hits(trace: AnswerTrace, found: SearchResult, cited: Mapping[int, int] = MappingProxyType({})) -> None:
-    """Keep the hits with their ranks per channel (0 = the channel did not find it); `cited`: chunk id -> number."""
+    """Keep the hits with their rank in each channel that found them; `cited`: chunk id -> number."""
     trace.query_kind = found.profile.kind.value
     trace.candidates = [_candidate(hit, cited.get(hit.chunk.chunk_id, 0)) for hit in found.hits]
 
 
 def _candidate(hit: Hit, citation: int) -> dict[str, object]:
-    dense, lexical = hit.channels.get(DENSE, _ABSENT), hit.channels.get(LEXICAL, _ABSENT)
     return {
         "chunk_id": hit.chunk.chunk_id,
         "repo": hit.chunk.repo,
@@ -139,10 +135,9 @@ def _candidate(hit: Hit, citation: int) -> dict[str, object]:
         "rank": hit.rank,
         "score": hit.score,
         "fused": hit.fused,
-        "dense_rank": dense.rank,
-        "dense_score": dense.score,
-        "lexical_rank": lexical.rank,
-        "lexical_score": lexical.score,
+        "channels": [
+            {"channel": name, "rank": found.rank, "score": found.score} for name, found in hit.channels.items()
+        ],
         "cited": citation > 0,
         "citation": citation,
     }

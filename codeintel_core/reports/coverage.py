@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from codeintel_core.reports.model import OPEN, Cell, Channel, StepEntry
 from codeintel_core.telemetry import Status
@@ -87,16 +88,16 @@ def stopped_because(steps: Sequence[StepEntry]) -> str:
     return f"{stopped[-1].kind} {why(stopped[-1])}" if stopped else ""
 
 
-def channels(steps: Sequence[StepEntry], candidates: Sequence[dict[str, object]]) -> dict[str, Channel]:
+def channels(steps: Sequence[StepEntry], candidates: Sequence[Mapping[str, Any]]) -> dict[str, Channel]:
     """What each channel gave; `candidates` are those of the trace row, [] when there is no row."""
     found: dict[str, Channel] = {}
+    found_by = [({one["channel"] for one in candidate["channels"]}, candidate) for candidate in candidates]
     select = next((step for step in reversed(steps) if step.kind == "rank.select"), None)
     for name in CHANNELS:
         step = next((step for step in reversed(steps) if step.kind == f"retrieve.{name}"), None)
         if step is None:
             continue
-        ranked = [c for c in candidates if c.get(f"{name}_rank")]
-        others = [other for other in CHANNELS if other != name]
+        ranked = [(names, candidate) for names, candidate in found_by if name in names]
         counted = select.attributes.get(f"from_{name}") if select else None
         hits = step.attributes.get("hits")
         found[name] = Channel(
@@ -104,7 +105,7 @@ def channels(steps: Sequence[StepEntry], candidates: Sequence[dict[str, object]]
             reason=step.reason,
             candidates=hits if isinstance(hits, int) else 0,
             contributed=counted if isinstance(counted, int) else len(ranked),
-            alone=sum(not any(c.get(f"{other}_rank") for other in others) for c in ranked),
-            cited=sum(bool(c.get("cited")) for c in ranked),
+            alone=sum(len(names) == 1 for names, _ in ranked),
+            cited=sum(bool(candidate.get("cited")) for _, candidate in ranked),
         )
     return found

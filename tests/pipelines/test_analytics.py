@@ -27,7 +27,7 @@ def _trace(query: str, at: datetime) -> AnswerTrace:
     )  # fmt: skip
     trace.candidates = [
         {"chunk_id": 7, "repo": "r", "path": "a.py", "start_line": 1, "end_line": 2, "rank": 1, "score": 0.5,
-         "fused": 0.4, "dense_rank": 1, "dense_score": 0.9, "lexical_rank": None, "lexical_score": None, "cited": True}
+         "fused": 0.4, "channels": [{"channel": "dense", "rank": 1, "score": 0.9}], "cited": True}
     ]  # fmt: skip
     run = Run("search", trace.run_id, "", trace.otel_trace_id, None)
     run.steps = [StepRecord("retrieve.dense", Status.TIMED_OUT, "late", 0.5, 400.0, {})]
@@ -49,9 +49,8 @@ def test_journals_become_views(home: Home) -> None:
         assert count == (10, 10)
         stages = db.execute("SELECT DISTINCT stage, status, reason, ms FROM stages").fetchall()
         assert stages == [("retrieve.dense", "timed_out", "late", 400.0)]
-        assert db.execute("SELECT DISTINCT path, rank, dense_rank, cited FROM candidates").fetchall() == [
-            ("a.py", 1, 1, True)
-        ]
+        hits = db.execute("SELECT DISTINCT path, rank, channel, channel_rank, cited FROM channel_hits").fetchall()
+        assert hits == [("a.py", 1, "dense", 1, True)]
         stopped = db.execute("SELECT DISTINCT stopped_because FROM answers").fetchall()
         assert stopped == [("retrieve.dense timed_out: late",)]
         # The database is replaced, not rewritten: this reader goes on while the next refresh runs.

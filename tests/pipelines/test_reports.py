@@ -22,11 +22,12 @@ _AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _GENERATION = {"repo": "r", "gen_id": "g1", "commit": "c1", "dagster_run_id": "d1"}
 
 
-def _hit(path: str, rank: int, *, dense: int, lexical: int, citation: int = 0) -> dict[str, Any]:
+def _hit(path: str, rank: int, *, citation: int = 0, **ranks: int) -> dict[str, Any]:
     return {
         "chunk_id": ord(path[0]), "repo": "r", "path": path, "blob": f"blob-{path}", "symbol": f"S.{path}",
-        "start_line": 1, "end_line": 9, "rank": rank, "score": 1.0, "fused": 1.0, "dense_rank": dense,
-        "dense_score": 0.5, "lexical_rank": lexical, "lexical_score": 9.0, "cited": citation > 0, "citation": citation,
+        "start_line": 1, "end_line": 9, "rank": rank, "score": 1.0, "fused": 1.0,
+        "channels": [{"channel": channel, "rank": there, "score": 1 / there} for channel, there in ranks.items()],
+        "cited": citation > 0, "citation": citation,
     }  # fmt: skip
 
 
@@ -48,13 +49,13 @@ HISTORY = [
         "one", query="where?", total_ms=100, tokens_in=1000, tokens_out=100, time_to_first_token_ms=50.0,
         tokens_per_second=20.0, citations_verified=2, citations_dropped=1,
         stages=[_stage("retrieve.dense", 10), _stage("rerank", 0, "skipped", "not configured")],
-        candidates=[_hit("a.py", 1, dense=1, lexical=2, citation=1), _hit("b.py", 2, dense=2, lexical=0, citation=2)],
+        candidates=[_hit("a.py", 1, dense=1, lexical=2, citation=1), _hit("b.py", 2, dense=2, citation=2)],
         lags=[{"repo": "r", "commits_behind": 3, "minutes_behind": 30.0}],
     ),
     _answer(
         "two", query="where?", total_ms=3000, confidence=0.1, limits=["dense channel timed out"], citations_verified=2,
         stages=[_stage("retrieve.dense", 30, "timed_out", "late")],
-        candidates=[_hit("b.py", 1, dense=0, lexical=1, citation=1), _hit("a.py", 2, dense=0, lexical=2, citation=2)],
+        candidates=[_hit("b.py", 1, lexical=1, sparse=3, citation=1), _hit("a.py", 2, lexical=2, citation=2)],
         lags=[{"repo": "r", "commits_behind": 0, "minutes_behind": 0.0}],
     ),
     _answer("three", query="nothing", total_ms=20, operation="search", status="empty", stages=[], model=""),
@@ -69,7 +70,7 @@ EXPECTED: dict[str, tuple[str, Any]] = {
     "low_confidence_queries": ("SELECT query, asked, confidence FROM low_confidence_queries", []),
     "channel_contribution": (
         "SELECT channel, hits, only_hits, first_hits, cited, only_cited FROM channel_contribution",
-        [("dense", 2, 1, 1, 2, 1), ("lexical", 3, 2, 2, 3, 2)]),
+        [("dense", 2, 1, 1, 2, 1), ("lexical", 3, 1, 2, 3, 1), ("sparse", 1, 0, 1, 1, 0)]),
     "fallbacks": ("SELECT stage, status, reason, requests, share FROM fallbacks ORDER BY stage",
                   [("rerank", "skipped", "not configured", 1, 0.5), ("retrieve.dense", "timed_out", "late", 1, 0.5)]),
     "citation_verification": ("SELECT answers, verified, dropped, dropped_share, uncited FROM citation_verification",
@@ -134,6 +135,14 @@ def test_report(connection: duckdb.DuckDBPyConnection, name: str) -> None:
 def test_citations_lead_to_commit_and_dagster_run(connection: duckdb.DuckDBPyConnection) -> None:
     query = "SELECT citation, path, \"commit\", gen_id, dagster_run_id FROM citations WHERE run_id = 'two' ORDER BY 1"
     assert connection.execute(query).fetchall() == [(1, "b.py", "c1", "g1", "d1"), (2, "a.py", "c1", "g1", "d1")]
+
+
+def test_a_channel_hit_has_its_rank_and_score_there(connection: duckdb.DuckDBPyConnection) -> None:
+    query = "SELECT path, rank, channel, channel_rank, channel_score, is_only FROM channel_hits WHERE run_id = 'two'"
+    assert connection.execute(f"{query} ORDER BY rank, channel").fetchall() == [
+        ("b.py", 1, "lexical", 1, 1.0, False), ("b.py", 1, "sparse", 3, pytest.approx(1 / 3), False),
+        ("a.py", 2, "lexical", 2, 0.5, True),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

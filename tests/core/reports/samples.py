@@ -33,12 +33,12 @@ HEALTHY: Steps = {
 }
 
 
-def candidate(path: str, *, dense: int = 0, lexical: int = 0, cited: bool = False) -> dict[str, Any]:
+def candidate(path: str, *, cited: bool = False, **ranks: int) -> dict[str, Any]:
     """A candidate of a trace row."""
     return {
         "chunk_id": hash(path) % 1000, "repo": "shop", "path": path, "start_line": 1, "end_line": 2, "rank": 1,
-        "score": 1.0, "fused": 1.0, "dense_rank": dense, "dense_score": 0.5, "lexical_rank": lexical,
-        "lexical_score": 3.0, "cited": cited,
+        "score": 1.0, "fused": 1.0, "cited": cited,
+        "channels": [{"channel": channel, "rank": rank, "score": 0.5} for channel, rank in ranks.items()],
     }  # fmt: skip
 
 

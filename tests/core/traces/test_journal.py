@@ -49,8 +49,7 @@ def test_a_row_comes_back_as_it_was(tmp_path: Path) -> None:
     candidate = {
         "chunk_id": 2**62, "repo": "r", "path": "a", "blob": "b", "symbol": "s",
         "start_line": 1, "end_line": 2, "rank": 1, "score": 0.5,
-        "fused": 0.4, "dense_rank": None, "dense_score": None, "lexical_rank": 1, "lexical_score": 9.0, "cited": True,
-        "citation": 1,
+        "fused": 0.4, "channels": [{"channel": "lexical", "rank": 1, "score": 9.0}], "cited": True, "citation": 1,
     }  # fmt: skip
     generation = {"repo": "r", "gen_id": "g", "commit": "c", "dagster_run_id": "d"}
     trace = _trace("Größe 😀\n", candidates=[candidate], generations=[generation], limits=["cut"], confidence=0.25)

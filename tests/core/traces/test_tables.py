@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from codeintel_core.home import Home
 from codeintel_core.schemas import ANSWER_TRACES
-from codeintel_core.traces import journal, retention, tables
+from codeintel_core.traces import journal, lookup, retention, tables
 from codeintel_core.traces.journal import Journal
 from codeintel_core.traces.record import AnswerTrace, Feedback, TraceJournal
 
@@ -139,6 +140,33 @@ def test_journals_and_tables_of_an_older_schema_are_upgraded(home: Home) -> None
     pq.write_table(old, tables.traces(home).path(_DAY))
     assert tables.compact(tables.traces(home), _DAY).lost == 0
     assert _stored(home) == ["old"]
+
+
+def test_candidates_of_version_2_become_channels_wherever_they_are(home: Home) -> None:
+    """A journal, a day that is compacted again and a day that is upgraded say the same."""
+    found = {"chunk_id": 1, "repo": "r", "path": "p", "blob": "b", "symbol": "", "start_line": 1, "end_line": 2,
+             "rank": 1, "score": 1.0, "fused": 1.0, "cited": False, "citation": 0}  # fmt: skip
+    ranks = {"dense_rank": 3, "dense_score": 0.5, "lexical_rank": 0, "lexical_score": 0.0}
+    channels = [{"channel": "dense", "rank": 3, "score": 0.5}]
+    path = _write(home, _trace("old", candidates=[found | ranks, found | dict.fromkeys(ranks)]))
+    expected = [found | {"channels": channels}, found | {"channels": []}]
+    table = tables.traces(home)
+    assert lookup.find(home, [_DAY], "r", "t")["candidates"] == expected
+    assert tables.read_day(table, _DAY)["candidates"].to_pylist() == [expected]
+
+    (row,) = tables.read_day(table, _DAY).to_pylist()
+    kind = pa.list_(pa.struct({name: pa.infer_type([value]) for name, value in (found | ranks).items()}))
+    old = pa.schema([field.with_type(kind) if field.name == "candidates" else field for field in ANSWER_TRACES])
+    table.path(_DAY).parent.mkdir(parents=True)
+    stored = pa.Table.from_pylist([row | {"candidates": [found | ranks, found | dict.fromkeys(ranks)]}], schema=old)
+    pq.write_table(stored, table.path(_DAY))
+    path.unlink()
+    assert lookup.find(home, [_DAY], "r", "t")["candidates"] == expected
+    assert tables.compact(table, _DAY).lost == 0
+    assert pq.read_table(table.path(_DAY))["candidates"].to_pylist() == [expected]
+    pq.write_table(stored, table.path(_DAY))
+    assert tables.upgrade(table) == [_DAY]
+    assert pq.read_table(table.path(_DAY))["candidates"].to_pylist() == [expected]
 
 
 def test_a_journal_goes_on_in_a_new_file_when_one_is_full(tmp_path: Path) -> None:
