@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from codeintel_core.generations.manifest import NOT_CONFIGURED
 from codeintel_core.reports.coverage import CHANNELS, why
 from codeintel_core.reports.model import OPEN, Finding, RunReport, Scalar
 from codeintel_core.reports.trends import Trend
@@ -63,13 +64,37 @@ def fused_not_hydrated(report: RunReport, _: Trend, __: Thresholds) -> tuple[str
 
 
 def channel_off(report: RunReport, _: Trend, __: Thresholds) -> tuple[str, Evidence] | None:
-    """The budget asked for sparse retrieval or RM3, and the channel that does it did not run."""
-    for flag, channel in (("sparse", "sparse"), ("rm3", "lexical")):
-        cell = report.coverage.get(channel)
-        if report.value("query.budget", flag) is True and cell is not None and cell.state in ("absent", "skipped"):
-            evidence: Evidence = {"requested": flag, "channel": channel, "state": cell.state, "reason": cell.reason}
-            return f"{flag} was requested but the {channel} channel is off", evidence
-    return None
+    """Sparse retrieval or RM3 was asked for, and did not run."""
+    return _sparse_off(report) or _rm3_off(report)
+
+
+def _sparse_off(report: RunReport) -> tuple[str, Evidence] | None:
+    """A sparse model is configured or the mode names it, and there was nothing to search."""
+    steps = [step for step in report.of_kind("retrieve.sparse") if step.reason != NOT_CONFIGURED]
+    if report.operation == "build":
+        return None
+    if steps and steps[-1].status == Status.SKIPPED:
+        reason = steps[-1].reason
+    elif report.asked.get("mode") == "sparse" and report.outcome.get("error") == "channel-unavailable":
+        reason = report.stopped_because or "channel-unavailable"
+    else:
+        return None
+    return "sparse retrieval was asked for but its channel is off", {
+        "requested": "sparse", "channel": "sparse", "reason": reason,
+    }  # fmt: skip
+
+
+def _rm3_off(report: RunReport) -> tuple[str, Evidence] | None:
+    """The budget asked for feedback: the words it starts from are missing, or its own search did not complete."""
+    if report.value("query.budget", "feedback") is not True:
+        return None
+    second, words = report.of_kind("retrieve.feedback"), report.of_kind("retrieve.lexical")
+    missing = [step for step in (second or words)[-1:] if step.status != Status.COMPLETED]
+    if not missing:
+        return None  # it ran, or the gate said that it was not needed
+    return "RM3 was asked for but did not run", {
+        "requested": "rm3", "channel": "lexical", "step": missing[0].kind, "reason": why(missing[0]),
+    }  # fmt: skip
 
 
 def dense_disabled(report: RunReport, _: Trend, __: Thresholds) -> tuple[str, Evidence] | None:

@@ -27,7 +27,8 @@ _OUTCOME = (
 )  # fmt: skip
 _GATING = {
     "query.profile": ("kind", "names", "vague"),
-    "query.budget": ("depth", "hydrated", "reason"),
+    "query.budget": ("depth", "hydrated", "reason", "feedback"),
+    "gate.secondary": ("feedback", "feedback_reason", "hydrated", "hydrated_reason"),
     "fuse.scores": ("fusion", "lexical_share", "reason"),
     "build.plan": ("added", "changed", "removed", "unchanged", "up_to_date"),
 }

@@ -31,12 +31,23 @@ CASES = [
         {"hydrate": "failed"}, candidates=[],
     ),
     _case(
-        "channel_off", {"query.budget": {"depth": 100, "sparse": True}}, {"requested": "sparse", "state": "absent"}
+        "channel_off", {"retrieve.sparse": {"ends": (Status.SKIPPED, "'shop' has no sparse index: pending")}},
+        {"requested": "sparse", "reason": "'shop' has no sparse index: pending"},
+    ),
+    _case(
+        "channel_off", {"retrieve.gather": {"ends": (Status.FAILED, "channel-unavailable")}, "retrieve.sparse": None},
+        {"requested": "sparse", "reason": "retrieve.gather failed: channel-unavailable"},
+        mode="sparse", status="error", error="channel-unavailable", candidates=[],
+    ),
+    _case(
+        "channel_off", {"query.budget": {"feedback": True}, "retrieve.lexical": {"ends": (Status.SKIPPED, "no JVM")}},
+        {"requested": "rm3", "step": "retrieve.lexical", "reason": "skipped: no JVM"},
     ),
     _case(
         "channel_off",
-        {"query.budget": {"depth": 100, "rm3": True}, "retrieve.lexical": {"ends": (Status.SKIPPED, "no JVM")}},
-        {"requested": "rm3", "channel": "lexical", "reason": "no JVM"},
+        {"query.budget": {"feedback": True}, "gate.secondary": {"feedback": True},
+         "retrieve.feedback": {"ends": (Status.TIMED_OUT, "ran past its deadline")}},
+        {"requested": "rm3", "step": "retrieve.feedback"},
     ),
     _case(
         "dense_disabled", {"retrieve.dense": {"ends": (Status.SKIPPED, "no vectors")}},
