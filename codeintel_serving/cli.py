@@ -79,6 +79,27 @@ def read(
 
 
 @app.command()
+def feedback(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Run that answered; `last` is the newest.")],
+    useful: Annotated[bool, typer.Option("--useful", help="The answer, or the citation, helped.")] = False,
+    wrong: Annotated[bool, typer.Option("--wrong", help="It is wrong or beside the question.")] = False,
+    opened: Annotated[bool, typer.Option("--opened", help="The place that the citation names was opened.")] = False,
+    citation: Annotated[int, typer.Option(help="Number of the citation it is about; 0 is the whole answer.")] = 0,
+    note: Annotated[str, typer.Option(help="What to say about it.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Say what an answer was worth: one of --useful, --wrong and --opened."""
+    from codeintel_core.errors import InvalidRequest
+    from codeintel_serving import commands
+
+    kinds = [name for name, is_given in (("useful", useful), ("wrong", wrong), ("opened", opened)) if is_given]
+    if len(kinds) != 1:
+        raise InvalidRequest("say one thing: --useful, --wrong or --opened")
+    with _services() as services:
+        commands.feedback(services, run_id, {"kind": kinds[0], "citation": citation, "note": note}, as_json)
+
+
+@app.command()
 def status(repo: Repos = None, as_json: Json = False) -> None:
     """Show what is indexed: generation, freshness and coverage of each repository."""
     from codeintel_serving import commands

@@ -9,11 +9,13 @@ from typing import Any
 
 import typer
 
+from codeintel_core.reports.run_report import canonical
 from codeintel_core.telemetry import run
 from codeintel_core.telemetry.ledger import read as read_ledger
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.display import inline, printable
 from codeintel_serving.explanation import explanation_lines
+from codeintel_serving.feedback import FeedbackRequest
 from codeintel_serving.mcp.targets import parse
 from codeintel_serving.models import AnswerRequest, AnswerResponse, Citation, RepositoryStatus, SearchHit, SearchRequest
 from codeintel_serving.problems import checked
@@ -83,6 +85,13 @@ def read(services: Services, targets: Sequence[str], as_of: str, as_json: bool) 
         if len(found) > 1:
             _remark([f"{text.repo}:{inline(text.path)}:{text.start_line}-{text.end_line}"])
         typer.echo(printable(text.text))
+
+
+def feedback(services: Services, run_id: str, arguments: Mapping[str, Any], as_json: bool) -> None:
+    """Store feedback with the arguments of a `FeedbackRequest` and print its id."""
+    run_id = canonical(services.home, run_id)
+    given = services.feedback(checked(FeedbackRequest, run_id=run_id, **arguments), _CALLER)
+    typer.echo(given.model_dump_json(indent=2) if as_json else given.feedback_id)
 
 
 def status(services: Services, repos: Sequence[str], as_json: bool) -> None:

@@ -11,15 +11,17 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.errors import InvalidRequest, UnknownGeneration
 from codeintel_core.generations.generation import Generation
 from codeintel_core.home import Home
-from codeintel_core.retrieval.channels import DENSE, LEXICAL
+from codeintel_core.retrieval.channels import CHANNELS, EXACT, REGEX, SYMBOLS
 from codeintel_core.retrieval.engine import Ranking, SearchEngine
 from codeintel_core.retrieval.modes import Mode
 from codeintel_core.settings import Settings
-from codeintel_serving.encoder import LazyEncoder, query_encoder
+from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
 from codeintel_serving.models import ScopeModel
 
 _BUDGET_MS = 60_000
 _SHOWN = 10
+_BY_QUERY = frozenset({SYMBOLS, EXACT, REGEX})
+"""Channels that the query itself switches on or off: what it skipped once, it skips again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Replay:
             said = "DIFFERENT: the same hits in another order"
         lines = [f"run {self.run_id}: {said}", f"  hits         {len(self.recorded)}"]
         lines += [f"  generation   {gen_id}" for gen_id in self.generations]
-        lines += [f"  left out     {name}: it did not complete" for name in self.without]
+        lines += [f"  left out     {name}: it did not complete then" for name in self.without]
         return "\n".join(lines + [f"  missing      chunk {chunk_id}" for chunk_id in self.missing[:_SHOWN]])
 
     def as_json(self) -> dict[str, Any]:
@@ -75,16 +77,15 @@ def replay(home: Home, settings: Settings, parts: Mapping[str, Any]) -> Replay:
     if not row.get("query"):
         raise InvalidRequest("the query was not kept: CODEINTEL_TRACE_QUERIES was off when it was asked")
     report = parts["report.json"]
-    channels = report["channels"]
-    without = [n for n in (DENSE, LEXICAL) if channels.get(n, {}).get("status", "completed") != "completed"]
+    without = _left_out(report["channels"])
     is_reranked = report["coverage"]["rerank"]["state"] == "ran"
     recorded = [int(candidate["chunk_id"]) for candidate in row["candidates"]]
     limit = max(len(recorded), settings.rerank_candidates if is_reranked else 1)
     wide = settings.model_copy(update={"retrieval_budget_ms": _BUDGET_MS})
     scope = ScopeModel.model_validate_json(row["scope"]).as_scope()
-    with closing(SearchEngine(wide, LazyEncoder(lambda: query_encoder(wide)), Ranking(
-        without_channels=frozenset(without)
-    ))) as engine:  # fmt: skip
+    ranking = Ranking(without_channels=frozenset(without))
+    sparse = LazyEncoder(lambda: sparse_query_encoder(wide)) if wide.has_sparse else None
+    with closing(SearchEngine(wide, LazyEncoder(lambda: query_encoder(wide)), ranking, sparse)) as engine:
         generations = [_opened(home, wide, wanted) for wanted in row["generations"]]
         try:
             found = engine.search(
@@ -104,6 +105,11 @@ def replay(home: Home, settings: Settings, parts: Mapping[str, Any]) -> Replay:
         is_reranked=is_reranked,
         without=without,
     )
+
+
+def _left_out(channels: Mapping[str, Any]) -> list[str]:
+    statuses = {name: channels.get(name, {}).get("status", "completed") for name in CHANNELS}
+    return [n for n, s in statuses.items() if s != "completed" and not (s == "skipped" and n in _BY_QUERY)]
 
 
 def _opened(home: Home, settings: Settings, wanted: Mapping[str, str]) -> Generation:

@@ -27,10 +27,12 @@ from codeintel_core.retrieval.engine import Hit, SearchEngine
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import current_run, metrics, step
+from codeintel_core.traces.journal import Journal
 from codeintel_core.traces.record import TraceJournal
-from codeintel_serving import files, freshness
+from codeintel_serving import feedback, files, freshness
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
+from codeintel_serving.feedback import FeedbackRequest, FeedbackResponse
 from codeintel_serving.freshness import Freshness
 from codeintel_serving.models import (
     ChannelScore,
@@ -66,8 +68,8 @@ class Services:
     """Everything that serves one home; close it, or use it as a context manager.
 
     Attributes:
-        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, freshness, runpacks: the
-            parts, wired.
+        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, feedback_journal,
+            freshness, runpacks: the parts, wired.
         sparse: the sparse encoder, or None when no sparse model is configured.
     """
 
@@ -86,6 +88,7 @@ class Services:
         self.journal = TraceJournal(
             self.home.trace_journal, queries=settings.trace_queries, answers=settings.trace_answers
         )
+        self.feedback_journal = Journal(self.home.feedback_journal)
         self.freshness = Freshness(self.library, settings.watch_interval_s)
         self.runpacks = RunpackWriter(self.home, settings, self._readiness)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
@@ -125,6 +128,7 @@ class Services:
         self.engine.close()
         self.library.close()
         self.journal.close()
+        self.feedback_journal.close()
         self.runpacks.close()
 
     async def aclose(self) -> None:
@@ -185,6 +189,15 @@ class Services:
             text = files.read(generations[0], request)
         run = current_run()
         return ReadResponse(**text.model_dump(), run_id=run.run_id if run else "", trace_id=run.trace_id if run else "")
+
+    def feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackResponse:
+        """Store what a caller says about an answer.
+
+        Raises:
+            UnknownRun, InvalidRequest: there is no such run or citation.
+            StorageFailed: it could not be written.
+        """
+        return feedback.give(self.home, self.feedback_journal, request, caller)
 
     def status(self, repos: Sequence[str] = ()) -> StatusResponse:
         """State of the repositories (all when `repos` is empty); raises `UnknownRepository`."""

@@ -83,6 +83,7 @@ IN_FLIGHT = Gauge(
     multiprocess_mode="livesum",
 )  # fmt: skip
 FINDINGS = Counter("codeintel_findings_total", "Findings of detectors by kind.", ["kind"], registry=REGISTRY)
+FEEDBACK = Counter("codeintel_feedback_total", "Judgements of answers by kind.", ["kind"], registry=REGISTRY)
 RUNPACKS = Counter(
     "codeintel_runpacks_total", "Runpacks by trigger and result.", ["trigger", "result"], registry=REGISTRY
 )

@@ -17,9 +17,26 @@ from codeintel_core.home import Home
 from codeintel_core.traces import journal, tables, versions
 
 
-def find(home: Home, days: Iterable[str], run_id: str, otel_trace_id: str) -> dict[str, Any]:
+def days_of(home: Home, run_id: str) -> list[str]:
+    """Days (YYYY-MM-DD) that have a row of the run, in order; looks at all of them, for when nothing names the day."""
+    table = tables.traces(home)
+    found = {
+        day
+        for day in journal.days(table.journals)
+        if any(True for _ in _journaled(journal.files(table.journals, day), run_id))
+    }
+    if table.files():
+        with closing(duckdb.connect()) as connection:
+            source = "SELECT DISTINCT filename FROM read_parquet(?, filename = true) WHERE run_id = ?"
+            files = connection.execute(source, [table.glob, run_id]).fetchall()
+        found |= {Path(name).parent.name.removeprefix("date=") for (name,) in files}
+    return sorted(found)
+
+
+def find(home: Home, days: Iterable[str], run_id: str, otel_trace_id: str = "") -> dict[str, Any]:
     """The last row of a run on these days (YYYY-MM-DD, in order); {} when there is none.
 
+    A run id may be used again: `otel_trace_id` names one request of it, '' the last.
     Columns are those of today's schema, values as journals hold them: NaN is None, times are ISO 8601.
     """
     table, found = tables.traces(home), dict[str, Any]()
@@ -27,7 +44,7 @@ def find(home: Home, days: Iterable[str], run_id: str, otel_trace_id: str) -> di
         rows = [
             row
             for row in (*_stored(table.path(day), run_id), *_journaled(journal.files(table.journals, day), run_id))
-            if row.get("otel_trace_id") == otel_trace_id
+            if otel_trace_id in ("", row.get("otel_trace_id"))
         ]
         if rows:
             found = _as_journaled(versions.completed(rows[-1], schemas.ANSWER_TRACES))

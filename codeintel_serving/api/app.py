@@ -28,6 +28,7 @@ from codeintel_serving.api.correlation import (
 )
 from codeintel_serving.api.runs import add_runs
 from codeintel_serving.exposition import exposed
+from codeintel_serving.feedback import FeedbackRequest, FeedbackResponse
 from codeintel_serving.mcp.server import create_mcp
 from codeintel_serving.models import (
     AnswerRequest,
@@ -100,6 +101,10 @@ def _add_questions(app: FastAPI, services: Services) -> None:
     @app.post("/files/read", responses=_problems(404, 409, 413, 422), summary="Lines of a file of the pinned commit")
     def read(body: ReadRequest) -> ReadResponse:
         return services.read(body)
+
+    @app.post("/feedback", responses=_problems(404, 413, 422, 500), summary="Say what an answer was worth")
+    def feedback(body: FeedbackRequest, request: Request) -> FeedbackResponse:
+        return services.feedback(body, caller_of(request))
 
 
 def _add_operations(app: FastAPI, services: Services) -> None:
