@@ -1,6 +1,6 @@
 """Run the benchmarks and print one table; the numbers also go to benchmarks/results/ as JSON.
 
-make bench [REPO=PATH]                            chunking, embedding, build, queries, dense, sparse, growth to 10k
+make bench [REPO=PATH]                            all of SUBJECTS, dense and growth up to 10k
 python -m benchmarks --only dense growth --full   with 100k and 1M (dense) and 100k (growth): long
 """
 
@@ -21,17 +21,10 @@ from benchmarks.rows import Row
 from benchmarks.workplace import Workplace
 
 SUBJECTS = (
-    "chunking",
-    "embedding",
-    "builds",
-    "queries",
-    "pipeline_overhead",
-    "code_tools",
-    "dense",
-    "sparse",
-    "growth",
-)
-_NEEDS_BUILD = {"queries", "pipeline_overhead"}
+    "chunking", "embedding", "builds", "queries", "pipeline_overhead", "telemetry_overhead", "code_tools", "dense",
+    "sparse", "growth", "traces",
+)  # fmt: skip
+_NEEDS_BUILD = {"queries", "pipeline_overhead", "telemetry_overhead"}
 _HOME = Path(os.environ.get("CODEINTEL_HOME", ".codeintel")).absolute()
 
 
@@ -62,7 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repo", type=Path, default=Path(os.environ.get("REPO") or "."), help="repository to measure")
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=[], help="subjects (default: all)")
     parser.add_argument("--full", action="store_true", help="also 100k and 1M vectors, and 100k chunks")
-    parser.add_argument("--sizes", type=int, nargs="+", help="sizes of the subjects dense and growth")
+    parser.add_argument("--sizes", type=int, nargs="+", help="sizes of dense and growth; traces: ten times as many")
     options = parser.parse_args()
     options.sizes = tuple(options.sizes or ((10_000, 100_000, 1_000_000) if options.full else (10_000,)))
     return options

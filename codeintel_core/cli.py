@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.settings import get_settings
+from codeintel_core.telemetry.logs import SafeFormatter, keep_recent
 
-_LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
 EXIT_FAILED = 1
 
 
@@ -33,7 +33,9 @@ def build_app() -> typer.Typer:
 def _log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(level)  # on the handler: progress records pass their logger at INFO without being printed
-    logging.basicConfig(level=level, handlers=[handler], format=_LOG_FORMAT)
+    handler.setFormatter(SafeFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
+    keep_recent()
 
 
 def main() -> None:

@@ -109,6 +109,14 @@ class UnknownFile(CodeIntelError):
     status = 404
 
 
+class UnknownRun(CodeIntelError):
+    """No ledger is kept of that run (or the caller may not see it)."""
+
+    slug = "unknown-run"
+    title = "Unknown run"
+    status = 404
+
+
 class NotIndexed(CodeIntelError):
     """The repository is registered but no generation has been published yet."""
 

@@ -141,9 +141,24 @@ class Home:
         return self.root / "traces" / "daily"
 
     @property
+    def feedback_journal(self) -> Path:
+        """Journals of feedback rows, one folder per day."""
+        return self.root / "feedback" / "journal"
+
+    @property
+    def feedback_daily(self) -> Path:
+        """Feedback tables, one Parquet file per day."""
+        return self.root / "feedback" / "daily"
+
+    @property
     def ledger(self) -> Path:
         """Step ledger, one folder per day, one file per run."""
         return self.root / "ledger"
+
+    @property
+    def runpacks(self) -> Path:
+        """Runpacks, one zip per run."""
+        return self.root / "runpacks"
 
     @property
     def groups(self) -> Path:
@@ -159,6 +174,11 @@ class Home:
     def analytics(self) -> Path:
         """DuckDB file for analysts."""
         return self.root / "analytics" / "codeintel.duckdb"
+
+    @property
+    def reports(self) -> Path:
+        """Analytics tables, one Parquet file each."""
+        return self.root / "analytics" / "reports"
 
     @property
     def dagster(self) -> Path:

@@ -93,6 +93,9 @@ def _struct(**fields: pa.DataType) -> pa.StructType:
 
 _TIME = pa.timestamp("us", tz="UTC")
 
+TRACE_SCHEMA_VERSION = 3
+"""Of `ANSWER_TRACES` and `FEEDBACK`; files and journals of an older one are read and upgraded."""
+
 ANSWER_TRACES = pa.schema(
     [
         _field("trace_id", pa.string(), "id of this row, unique"),
@@ -102,7 +105,8 @@ ANSWER_TRACES = pa.schema(
         _field("operation", pa.string(), "search or answer"),
         _field("surface", pa.string(), "rest, mcp or cli"),
         _field("asked_at", _TIME, "when the request started"),
-        _field("query", pa.string(), "query or question as asked"),
+        _field("query", pa.string(), "query or question as asked, '' when the setting `trace_queries` is off"),
+        _field("query_digest", pa.string(), "SHA-256 of the trimmed query, 16 hex digits: equal queries without text"),
         _field("query_kind", pa.string(), "identifier, path, error, natural or mixed; '' when not reached"),
         _field("scope", pa.string(), "scope of the request as JSON"),
         _field("mode", pa.string(), "auto, hybrid, lexical, semantic, sparse, exact or regex"),
@@ -110,6 +114,11 @@ ANSWER_TRACES = pa.schema(
             "generations",
             pa.list_(_struct(repo=pa.string(), gen_id=pa.string(), commit=pa.string(), dagster_run_id=pa.string())),
             "generations that were searched",
+        ),
+        _field(
+            "lags",
+            pa.list_(_struct(repo=pa.string(), commits_behind=pa.int64(), minutes_behind=pa.float64())),
+            "how far each served index was behind its source when the request was answered; null: unknown",
         ),
         _field("retrieval_budget_ms", pa.int32(), "budget of retrieval"),
         _field("total_budget_ms", pa.int32(), "budget of the request"),
@@ -130,21 +139,21 @@ ANSWER_TRACES = pa.schema(
                     chunk_id=pa.int64(),
                     repo=pa.string(),
                     path=pa.string(),
+                    blob=pa.string(),
+                    symbol=pa.string(),
                     start_line=pa.int32(),
                     end_line=pa.int32(),
                     rank=pa.int32(),
                     score=pa.float64(),
                     fused=pa.float64(),
-                    dense_rank=pa.int32(),
-                    dense_score=pa.float64(),
-                    lexical_rank=pa.int32(),
-                    lexical_score=pa.float64(),
+                    channels=pa.list_(_struct(channel=pa.string(), rank=pa.int32(), score=pa.float64())),
                     cited=pa.bool_(),
+                    citation=pa.int32(),
                 )
             ),
-            "hits with rank and score per channel",
+            "hits; `channels` says which found them, at which rank and score; `citation` is their number, or 0",
         ),
-        _field("answer", pa.string(), "answer text, '' for a search"),
+        _field("answer", pa.string(), "answer text, '' for a search or when the setting `trace_answers` is off"),
         _field("model", pa.string(), "what wrote the answer: extractive or a chat model, '' for a search"),
         _field("prompt_version", pa.string(), "version of the prompt's template, '' when nothing was generated"),
         _field("tokens_in", pa.int32(), "tokens of the prompt, as the server counts them"),
@@ -163,5 +172,20 @@ ANSWER_TRACES = pa.schema(
         _field("status", pa.string(), "ok, empty, error or cancelled"),
         _field("error", pa.string(), "slug of the error, '' when none"),
         _field("stopped_because", pa.string(), "last step that failed, timed out or was cancelled, with its reason"),
+    ]
+)
+
+FEEDBACK = pa.schema(
+    [
+        _field("feedback_id", pa.string(), "id of this row, unique"),
+        _field("given_at", _TIME, "when it was given"),
+        _field("run_id", pa.string(), "the run it is about; joins traces"),
+        _field("session_id", pa.string(), "the caller's session, '' when none"),
+        _field("surface", pa.string(), "rest, mcp or cli"),
+        _field("kind", pa.string(), "useful, wrong or opened"),
+        _field("citation", pa.int32(), "number of the citation it is about, 0 for the whole answer"),
+        _field("repo", pa.string(), "repository of the place that was opened, '' otherwise"),
+        _field("path", pa.string(), "path of the place that was opened, '' otherwise"),
+        _field("note", pa.string(), "what the caller wrote, '' when nothing"),
     ]
 )

@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     git_timeout_s: float = Field(600.0, gt=0, description="Limit for one git command (fetch included), in seconds.")
     verify_digests: bool = Field(True, description="Check the SHA-256 of every file before a generation is opened.")
 
+    trace_queries: bool = Field(True, description="Keep the text of queries in traces; off: only their digest.")
+    trace_answers: bool = Field(True, description="Keep the text of answers in traces.")
+    trace_keep_days: int = Field(400, ge=2, le=36_500, description="Days that traces and feedback are kept.")
+    price_per_mtoken_in: float = Field(0.0, ge=0, description="Price of a million prompt tokens, for reports.")
+    price_per_mtoken_out: float = Field(0.0, ge=0, description="Price of a million generated tokens, for reports.")
+    ledger_keep_days: int = Field(30, ge=2, le=36_500, description="Days that step ledgers are kept.")
+
     host: str = Field(
         "127.0.0.1", description="Address that `codeintel serve` binds; others than loopback need API keys."
     )
@@ -152,6 +159,14 @@ class Settings(BaseSettings):
     rerank_budget_ms: int = Field(
         500, ge=1, le=60_000, description="Most time of the reranker; at most a third of what is left of the answer."
     )
+
+    trace_keep_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of uneventful traces that are exported; notable ones always are."
+    )
+    trace_slow_ms: int = Field(
+        1_000, ge=1, le=3_600_000, description="A request of this many milliseconds or more is a notable trace."
+    )
+    runpack_keep: int = Field(100, ge=1, le=10_000, description="Newest runpacks that are kept.")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Level of logs on stderr.")
 

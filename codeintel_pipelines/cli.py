@@ -161,7 +161,7 @@ def analytics(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({"days": days, "database": str(home.analytics)}))
     else:
-        print(f"{home.analytics}: {len(days)} day(s) of traces compacted; views answers, stages, candidates")
+        print(f"{home.analytics}: {len(days)} day(s) of traces compacted; what is in it: docs/analytics.md")
 
 
 def _home(name: str) -> Home:

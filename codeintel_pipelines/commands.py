@@ -102,6 +102,11 @@ def gc(home: Home, settings: Settings, names: Sequence[str], dry_run: bool, as_j
         print("\n".join(lines))
     for left in swept.interrupted_adds:
         print(f"{verb} {left}, left by an interrupted `add`")
+    if (old := swept.traces) is not None:
+        print(
+            f"traces: {verb} {len(old.traces)} days, {old.journals} compacted journals; "
+            f"ledgers: {verb} {len(old.ledgers)} days"
+        )
 
 
 def _build_one(home: Home, settings: Settings, name: str, force: bool) -> dict[str, str]:

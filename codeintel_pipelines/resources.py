@@ -32,6 +32,15 @@ class HomeResource(ConfigurableResource):  # type: ignore[type-arg]
         return Home(self.settings.home)
 
     @contextmanager
+    def scratch_database(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A database in memory that spills to the home, for reports of any size."""
+        spill = self.home.reports / ".spill"
+        with DuckDBResource(database=":memory:").get_connection() as connection, closing(connection):
+            connection.execute("SET memory_limit = '2GB'")
+            connection.execute("SET temp_directory = ?", [str(spill)])
+            yield connection
+
+    @contextmanager
     def rewrite_analytics(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Write a new `codeintel.duckdb` beside the old one and replace it, so that readers never wait."""
         target = self.home.analytics

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from codeintel_core.generations import retention
 from codeintel_core.generations.retention import Collected
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
+from codeintel_core.traces.retention import Expired, expire
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a collection removed: generations of each repository, and registrations that were interrupted."""
+    """What a collection removed: generations of each repository, interrupted registrations, and old traces."""
 
     repositories: list[Collected]
     interrupted_adds: list[str]
+    traces: Expired | None
+    """None when only some repositories were collected."""
 
 
 def sweep(home: Home, settings: Settings, names: Sequence[str] = (), *, dry_run: bool = False) -> Swept:
@@ -31,4 +34,8 @@ def sweep(home: Home, settings: Settings, names: Sequence[str] = (), *, dry_run:
         for name in names or home.repository_names()
     ]
     left = [] if names else retention.clear_interrupted_adds(home, min_age=min_age, dry_run=dry_run)
-    return Swept(collected, left)
+    expired = None if names else expire(
+        home, datetime.now(UTC).date(), trace_days=settings.trace_keep_days, ledger_days=settings.ledger_keep_days,
+        dry_run=dry_run,
+    )  # fmt: skip
+    return Swept(collected, left, expired)

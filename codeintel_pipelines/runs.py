@@ -21,7 +21,7 @@ from codeintel_core.generations.manifest import Manifest
 from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
-from codeintel_core.traces import journal
+from codeintel_pipelines import watch
 from codeintel_pipelines.build.plan import Embed
 from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.stages import SKIPPED_AS_TAG, SKIPPED_TAG, plan_config
@@ -98,17 +98,11 @@ def _served(home: Home, name: str) -> Manifest:
 
 def refresh_analytics(home: Home) -> list[str]:
     """Compact the days whose journals are newer than their table, then rewrite codeintel.duckdb; returns the days."""
-    stale = [day for day in journal.days(home.trace_journal) if _is_stale(home, day)]
+    stale = watch.days_to_compact(home)
     for day in stale:
         _execute(home, "compact_traces", _QUIET, partition=day)
     _execute(home, "refresh_analytics", _QUIET)
     return stale
-
-
-def _is_stale(home: Home, day: str) -> bool:
-    table = home.trace_daily / f"date={day}" / "traces.parquet"
-    newest = max((p.stat().st_mtime for p in (home.trace_journal / f"date={day}").glob("*.jsonl")), default=0.0)
-    return not table.exists() or newest >= table.stat().st_mtime
 
 
 def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None = None) -> Mapping[str, str]:

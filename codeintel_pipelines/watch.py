@@ -6,8 +6,10 @@ Each answer carries a run key made of the state it was derived from, so the same
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from codeintel_core.errors import CodeIntelError, GenerationCorrupt
 from codeintel_core.generations import manifest as manifests
@@ -17,7 +19,7 @@ from codeintel_core.generations.rollback import hold_of
 from codeintel_core.home import Home
 from codeintel_core.repository import lag, mirror
 from codeintel_core.settings import Settings
-from codeintel_core.traces import journal
+from codeintel_core.traces import journal, tables
 from codeintel_pipelines.build.plan import is_compact
 
 _TICK_S = 4.0  # a sensor tick has to stay below 5
@@ -98,19 +100,37 @@ def not_compact(home: Home) -> list[Due]:
 
 
 def journals(home: Home, seen: Mapping[str, int]) -> tuple[list[Due], dict[str, int]]:
-    """Days whose trace journals grew since `seen` (bytes by day), and the bytes now."""
-    sizes = {
-        day: sum(path.stat().st_size for path in (home.trace_journal / f"date={day}").glob("*.jsonl"))
-        for day in journal.days(home.trace_journal)
-    }
-    return [Due(day, f"{day}@{size}") for day, size in sizes.items() if size > seen.get(day, 0)], sizes
+    """Days whose journals grew since `seen` (bytes by day), and the bytes now."""
+    sizes: Counter[str] = Counter()
+    for table in tables.every(home):
+        for day in journal.days(table.journals):
+            sizes[day] += sum(path.stat().st_size for path in journal.files(table.journals, day))
+    return [Due(day, f"{day}@{size}") for day, size in sizes.items() if size > seen.get(day, 0)], dict(sizes)
+
+
+def days_to_compact(home: Home) -> list[str]:
+    """Days with a journal that is newer than the day's table."""
+    return sorted(
+        {
+            day
+            for table in tables.every(home)
+            for day in journal.days(table.journals)
+            if _newest(journal.files(table.journals, day)) >= _newest([table.path(day)])
+        }
+    )
 
 
 def stale_analytics(home: Home) -> str:
-    """Run key of a refresh when a day's table is newer than the analysts' database, else ''."""
-    tables = [path.stat().st_mtime_ns for path in home.trace_daily.glob("*/traces.parquet")]
-    written = home.analytics.stat().st_mtime_ns if home.analytics.exists() else 0
-    return f"analytics@{max(tables)}" if tables and max(tables) > written else ""
+    """Run key of a refresh when a day's table or a published generation is newer than the database, else ''."""
+    written = [path for table in tables.every(home) for path in table.daily.glob("*/*.parquet")]
+    written += [home.repository(name).current for name in home.repository_names()]
+    newest = _newest(written)
+    return f"analytics@{newest}" if newest > _newest([home.analytics]) else ""
+
+
+def _newest(paths: Iterable[Path]) -> int:
+    """Latest time of change in ns; 0 when none of the files is there."""
+    return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
 
 
 def served_manifest(home: Home, name: str) -> Manifest | None:

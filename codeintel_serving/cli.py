@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from codeintel_serving import telemetry_cli
 from codeintel_serving.access import commands as keys
 from codeintel_serving.tool_command import ToolCommand, open_services
 from codeintel_serving.tools.registry import SERVED_ONLY, SUMMARIES
@@ -15,12 +16,35 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(keys.app, name="keys")
+app.add_typer(telemetry_cli.telemetry, name="telemetry")
+app.add_typer(telemetry_cli.runpack, name="runpack")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 for _name, _summary in SUMMARIES.items():
     if _name not in SERVED_ONLY:
         app.command(_name, cls=ToolCommand, help=_summary)(lambda: None)
+
+
+@app.command()
+def feedback(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Run that answered; `last` is the newest.")],
+    useful: Annotated[bool, typer.Option("--useful", help="The answer, or the citation, helped.")] = False,
+    wrong: Annotated[bool, typer.Option("--wrong", help="It is wrong or beside the question.")] = False,
+    opened: Annotated[bool, typer.Option("--opened", help="The place that the citation names was opened.")] = False,
+    citation: Annotated[int, typer.Option(help="Number of the citation it is about; 0 is the whole answer.")] = 0,
+    note: Annotated[str, typer.Option(help="What to say about it.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Say what an answer was worth: one of --useful, --wrong and --opened."""
+    from codeintel_core.errors import InvalidRequest
+    from codeintel_serving import commands
+
+    kinds = [name for name, is_given in (("useful", useful), ("wrong", wrong), ("opened", opened)) if is_given]
+    if len(kinds) != 1:
+        raise InvalidRequest("say one thing: --useful, --wrong or --opened")
+    with open_services() as services:
+        commands.feedback(services, run_id, {"kind": kinds[0], "citation": citation, "note": note}, as_json)
 
 
 @app.command()

@@ -10,10 +10,12 @@ from typing import Any
 
 import typer
 
+from codeintel_core.reports.run_report import canonical
 from codeintel_core.telemetry.ledger import read as read_ledger
 from codeintel_serving.answer.events import Event, StageEvent, TokenEvent
 from codeintel_serving.display import inline, printable
 from codeintel_serving.explanation import explanation_lines
+from codeintel_serving.feedback import FeedbackRequest
 from codeintel_serving.models import (
     AnswerResponse,
     Citation,
@@ -81,6 +83,13 @@ class _Telling:
                 typer.echo(err=True)
                 self.is_mid_line = False
             _remark([_stage_line(stage.name, stage.status, stage.ms, stage.reason)])
+
+
+def feedback(services: Services, run_id: str, arguments: Mapping[str, Any], as_json: bool) -> None:
+    """Store feedback with the arguments of a `FeedbackRequest` and print its id."""
+    run_id = canonical(services.home, run_id)
+    given = services.feedback(checked(FeedbackRequest, run_id=run_id, **arguments), _CALLER)
+    typer.echo(given.model_dump_json(indent=2) if as_json else given.feedback_id)
 
 
 def _print_text(tool: Tool[Any, Any], found: Envelope) -> None:

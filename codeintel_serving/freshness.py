@@ -12,6 +12,7 @@ from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.manifest import NOT_CONFIGURED
 from codeintel_core.generations.reader import Library
 from codeintel_core.repository.lag import Lag, lag
+from codeintel_core.telemetry import step
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import Coverage, IndexEntry
 
@@ -42,7 +43,20 @@ class Freshness:
 
     def entries(self, generations: Sequence[Generation]) -> list[IndexEntry]:
         """Index entries in the order of the generations."""
-        return [self.entry(generation) for generation in generations]
+        with step("index.freshness", repositories=len(generations)) as current:
+            found = [self.entry(generation) for generation in generations]
+            current.set(
+                commits_behind=max((entry.commits_behind or 0 for entry in found), default=0),
+                minutes_behind=max((entry.minutes_behind or 0.0 for entry in found), default=0.0),
+                secondary_ratio=max((round(g.manifest.counts.compaction_ratio, 4) for g in generations), default=0.0),
+                degraded=sum(entry.status == "degraded" for entry in found),
+            )
+        return found
+
+    def known(self, generation: Generation) -> Lag | None:
+        """The lag as it was last counted, None when it was not lately; counts nothing."""
+        with self._lock:
+            return self._behind.get(generation.manifest.gen_id)
 
     def problem(self, generation: Generation) -> str:
         """Why this generation is not all there could be, '' when it is."""

@@ -14,6 +14,8 @@ from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import FieldError, Problem
 
 _Model = TypeVar("_Model", bound=BaseModel)
+PACKED = frozenset({500, 503, 504})
+"""Statuses of problems that are ours; each leaves a runpack, whose id is that of the run."""
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 _MOST_LIMITS = 10
 _log = logging.getLogger("codeintel.serving")
@@ -30,6 +32,7 @@ def problem(code: str, title: str, status: int, detail: str, errors: Sequence[Fi
         code=code,
         run_id=run.run_id if run else "",
         trace_id=run.trace_id if run else "",
+        runpack=run.run_id if run and status in PACKED else "",
         stage=_stage(run),
         limits=_limits(run),
         errors=list(errors),

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.generation import Generation
 from codeintel_core.home import Home
-from codeintel_core.retrieval.channels import DENSE, LEXICAL
-from codeintel_core.retrieval.engine import ChannelRank, Hit, SearchResult
-from codeintel_core.telemetry import Run, Status, current_run, run, step
-from codeintel_core.traces.journal import TraceJournal
-from codeintel_core.traces.record import AnswerTrace
+from codeintel_core.reports.run_report import report_of
+from codeintel_core.retrieval.engine import Hit, SearchResult
+from codeintel_core.telemetry import Run, Status, StepRecord, current_run, metrics, providers, run, step
+from codeintel_core.traces.record import AnswerTrace, TraceJournal
 from codeintel_serving.access.principal import LOCAL, Principal
-
-_ABSENT = ChannelRank(0, 0.0)  # ranks start at 1
+from codeintel_serving.models import IndexEntry, StageModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +86,33 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             trace.close(current)
             if around is not None:
                 around.steps.extend(current.steps)  # the problem that the face answers names the stage
+            _flag(current, trace)
             with step("trace.write") as writing:
                 if not journal.write(trace):
                     writing.end(Status.FAILED, "the trace journal cannot be written")
+            metrics.ANSWERS.labels(trace.operation, trace.mode, trace.status).inc()
+            if trace.confidence == trace.confidence:  # not NaN
+                metrics.CONFIDENCE.observe(trace.confidence)
+
+
+def _flag(current: Run, trace: AnswerTrace) -> None:
+    """Say what detectors notice, where spans are exported: tail sampling keeps a flagged trace."""
+    if not providers.is_exporting():
+        return
+    try:
+        current.flags += [finding.kind for finding in report_of(current, trace).findings]
+        for kind in current.flags:
+            metrics.FINDINGS.labels(kind).inc()
+    except Exception:  # telemetry never breaks a request
+        metrics.TELEMETRY_ERRORS.inc()
+
+
+def stages_of(steps: Sequence[StepRecord]) -> list[StageModel]:
+    """The audit trail of an answer: what each step did."""
+    return [
+        StageModel(name=s.kind, status=s.status.value, reason=s.reason, start_ms=s.start_ms, ms=s.duration_ms)
+        for s in steps
+    ]
 
 
 def note_generations(trace: AnswerTrace, generations: Sequence[Generation]) -> None:
@@ -105,26 +128,35 @@ def note_generations(trace: AnswerTrace, generations: Sequence[Generation]) -> N
     ]
 
 
-def note_hits(trace: AnswerTrace, found: SearchResult, cited: frozenset[int] = frozenset()) -> None:
-    """Keep the hits with their ranks per channel (0 = the channel did not find it), and which were cited."""
+def note_lags(trace: AnswerTrace, index: Sequence[IndexEntry]) -> None:
+    """Say how far each index was behind."""
+    trace.lags = [
+        {"repo": entry.repo, "commits_behind": entry.commits_behind, "minutes_behind": entry.minutes_behind}
+        for entry in index
+    ]
+
+
+def note_hits(trace: AnswerTrace, found: SearchResult, cited: Mapping[int, int] = MappingProxyType({})) -> None:
+    """Keep the hits with their rank in each channel that found them; `cited`: chunk id -> number."""
     trace.query_kind = found.profile.kind.value
-    trace.candidates = [_candidate(hit, hit.chunk.chunk_id in cited) for hit in found.hits]
+    trace.candidates = [_candidate(hit, cited.get(hit.chunk.chunk_id, 0)) for hit in found.hits]
 
 
-def _candidate(hit: Hit, is_cited: bool) -> dict[str, object]:
-    dense, lexical = hit.channels.get(DENSE, _ABSENT), hit.channels.get(LEXICAL, _ABSENT)
+def _candidate(hit: Hit, citation: int) -> dict[str, object]:
     return {
         "chunk_id": hit.chunk.chunk_id,
         "repo": hit.chunk.repo,
         "path": hit.chunk.path,
+        "blob": hit.chunk.blob,
+        "symbol": hit.chunk.symbol,
         "start_line": hit.chunk.start_line,
         "end_line": hit.chunk.end_line,
         "rank": hit.rank,
         "score": hit.score,
         "fused": hit.fused,
-        "dense_rank": dense.rank,
-        "dense_score": dense.score,
-        "lexical_rank": lexical.rank,
-        "lexical_score": lexical.score,
-        "cited": is_cited,
+        "channels": [
+            {"channel": name, "rank": found.rank, "score": found.score} for name, found in hit.channels.items()
+        ],
+        "cited": citation > 0,
+        "citation": citation,
     }

@@ -92,7 +92,7 @@ class Resolver:
             StaleCursor: the cursor's generations are gone.
         """
         with ExitStack() as pins:
-            with step("scope.resolve") as current:
+            with step("scope.resolve", **request.scope.facts()) as current:
                 if request.scope_id:
                     raise UnknownScope("a handle that was not opened")
                 asked = request.scope
@@ -107,7 +107,7 @@ class Resolver:
                     pin = self._library.pin(names, asked.as_of, only_kept=is_open)
                     generations = pins.enter_context(pin) if names else _nothing()
                 scope = replace(scope, repos=tuple(generation.repo for generation in generations))
-                current.set(repositories=len(generations), filtered=scope.filters_chunks, paged=cursor is not None)
+                current.set(generations=len(generations), filtered=scope.filters_chunks, paged=cursor is not None)
             yield Resolved(scope, generations, cursor)
 
     def _pin_again(self, cursor: Cursor, names: Sequence[str], pins: ExitStack) -> list[Generation]:

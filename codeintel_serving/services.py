@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
@@ -25,18 +25,31 @@ from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import metrics, step
-from codeintel_core.traces.journal import TraceJournal
-from codeintel_serving import files, freshness
+from codeintel_core.traces.journal import Journal
+from codeintel_core.traces.record import TraceJournal
+from codeintel_serving import feedback, files, freshness
 from codeintel_serving.access.keys import KeyRing
+from codeintel_serving.access.principal import Permission
 from codeintel_serving.budgeting import page
 from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
+from codeintel_serving.feedback import FeedbackRequest, FeedbackResponse
 from codeintel_serving.freshness import Freshness
 from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit
 from codeintel_serving.models import ReadRequest, ReadResponse, ScopeModel, SearchRequest, SearchResponse, ToolRequest
 from codeintel_serving.probes import Probes
-from codeintel_serving.recording import Asked, Caller, ledgered, note_generations, note_hits, recorded
+from codeintel_serving.recording import (
+    Asked,
+    Caller,
+    ledgered,
+    note_generations,
+    note_hits,
+    note_lags,
+    recorded,
+    stages_of,
+)
 from codeintel_serving.resolving import Resolver
 from codeintel_serving.results import CachedSearch
+from codeintel_serving.run_reports import RunpackWriter
 from codeintel_serving.scope.handles import Scopes
 
 _log = logging.getLogger("codeintel.serving")
@@ -48,8 +61,8 @@ class Services:
     """Everything that serves one home; close it, or use it as a context manager.
 
     Attributes:
-        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, keys, freshness, resolver,
-            scopes: the parts, wired.
+        settings, home, library, engine, results, encoder, chat, reranker, probes, journal, feedback_journal, keys,
+            freshness, resolver, scopes, runpacks: the parts, wired.
         sparse: the sparse encoder, or None when no sparse model is configured.
     """
 
@@ -65,11 +78,15 @@ class Services:
         self.results = CachedSearch(self.engine, settings.result_cache, settings.retrieval_budget_ms / 1000)
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
-        self.journal = TraceJournal(self.home.trace_journal)
+        self.journal = TraceJournal(
+            self.home.trace_journal, queries=settings.trace_queries, answers=settings.trace_answers
+        )
+        self.feedback_journal = Journal(self.home.feedback_journal)
         self.keys = KeyRing(self.home.keys)
         self.freshness = Freshness(self.library, settings.watch_interval_s)
         self.resolver = Resolver(self.library)
         self.scopes = Scopes(settings, self.resolver, self.freshness)
+        self.runpacks = RunpackWriter(self.home, settings, self._readiness)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping, self._draining = threading.Event(), threading.Event()
         self._watcher: threading.Thread | None = None
@@ -116,6 +133,8 @@ class Services:
         self.engine.close()
         self.library.close()
         self.journal.close()
+        self.feedback_journal.close()
+        self.runpacks.close()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; part of its end, before `close`."""
@@ -163,6 +182,7 @@ class Services:
             weights = found.weights if request.explain else None
             shown = page([search_hit(hit, weights) for hit in found.hits], request, resolved, shorter_hit, file_of_hit)
             index = self.freshness.entries(generations)
+            note_lags(trace, index)
             searched = freshness.coverage(generations, found.degraded, found.idle)
             trace.limits = [*freshness.warnings(index, searched), *found.notes]
             trace.status = "ok" if found.hits else "empty"
@@ -174,6 +194,7 @@ class Services:
                 run_id=current.run_id,
                 trace_id=current.trace_id,
                 warnings=trace.limits,
+                stages=stages_of(current.steps),
             )
 
     def read(self, request: ReadRequest, caller: Caller) -> ReadResponse:
@@ -188,6 +209,21 @@ class Services:
             with self.resolver.pin(seen, caller) as resolved, step("files.read"):
                 text = files.read(resolved.generations[0], request)
             return ReadResponse(**text.model_dump(), run_id=current.run_id, trace_id=current.trace_id)
+
+    def feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackResponse:
+        """Store what a caller says about an answer.
+
+        Raises:
+            UnknownRun, InvalidRequest: there is no such run or citation.
+            StorageFailed: it could not be written.
+        """
+        caller.principal.require(Permission.READ)
+        return feedback.give(self.home, self.feedback_journal, request, caller, caller.principal.may_see)
+
+    def _readiness(self) -> dict[str, Any]:
+        from codeintel_serving.readiness import readiness  # it looks at services
+
+        return readiness(self).model_dump(mode="json")
 
     def _warm_encoder(self) -> None:
         self.encoder().encode_query("warm up")

@@ -14,13 +14,16 @@ import duckdb
 import httpx
 import pytest
 
-from codeintel_core import errors
+from codeintel_core import errors, schemas
+from codeintel_core.home import Home
 from codeintel_core.settings import Settings
-from codeintel_pipelines.analytics import VIEWS
+from codeintel_pipelines.analytics import database
+from codeintel_pipelines.analytics.statements import statements
 from codeintel_serving.api.correlation import HTTP_PROBLEMS
 from codeintel_serving.services import Services
 from tests.conftest import GitRepo
 from tests.serving.running import running
+from tests.serving.workshop import settings_for
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -33,8 +36,11 @@ def parse_config_file(path):
 '''
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+ANALYTICS = (ROOT / "docs/analytics.md").read_text()
+
+
+def _blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def test_every_make_target_of_the_readme_exists() -> None:
@@ -61,15 +67,21 @@ def test_problems_page_lists_what_http_itself_refuses() -> None:
         assert f"| `{slug}` | {status} |" in page, slug
 
 
-def test_views_named_in_the_readme_exist() -> None:
-    assert set(re.findall(r"FROM (\w+)", "".join(_blocks("sql")))) <= set(VIEWS)
+def test_analytics_page_lists_every_column_report_view_and_macro() -> None:
+    for schema in (schemas.ANSWER_TRACES, schemas.FEEDBACK):
+        for column in schema:
+            assert f"| `{column.name}` | {column.metadata[b'doc'].decode()} |" in ANALYTICS, column.name
+    for one in (*database.reports(), *statements("views"), *statements("macros")):
+        assert f"| `{one.name}` | {one.description} |" in ANALYTICS, one.name
+    for name, description in database.BASE.items():
+        assert f"| `{name}` | {description} |" in ANALYTICS, name
 
 
 def _curl_lines_answer(home: Path) -> None:
     """Send what the README's curl lines send to a real server over the same home."""
     lines = [line for line in "".join(_blocks("sh")).splitlines() if line.startswith("curl")]
     assert len(lines) == 3
-    services = Services(Settings(home=home))
+    services = Services(settings_for(Home(home)))
     try:
         with running(services) as base:
             for line in lines:
@@ -103,9 +115,10 @@ def test_readme_commands_and_queries_run(tmp_path: Path, git_repo: GitRepo) -> N
             assert "settings.py:" in done.stdout
     _curl_lines_answer(home)
     with duckdb.connect(str(home / "analytics" / "codeintel.duckdb"), read_only=True) as db:
-        for query in "".join(_blocks("sql")).split(";"):
-            if query.strip():
-                assert db.execute(query).fetchall(), query
+        queries = "".join(_blocks("sql") + _blocks("sql", ANALYTICS)).split(";")
+        assert len(queries) > 10
+        for query in filter(str.strip, queries):
+            assert db.execute(query).fetchall(), query
 
 
 def test_links_between_pages_lead_somewhere() -> None:

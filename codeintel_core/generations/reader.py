@@ -66,6 +66,11 @@ class RepositoryReader:
                 serving.retire()
             return True
 
+    @property
+    def serving(self) -> Generation | None:
+        """What serves now, not pinned."""
+        return self._serving
+
     def acquire(self) -> Generation:
         """Pin the served generation; the caller must `release` it. Raises `NotIndexed` or why none can serve."""
         if self._serving is None:
@@ -173,6 +178,12 @@ class Library:
     def refresh(self) -> list[str]:
         """Look for new generations of every repository; returns the names of those swapped."""
         return [name for name in self.home.repository_names() if self.reader(name).refresh()]
+
+    def serving(self) -> list[Generation]:
+        """What serves now, by repository; nothing is opened or pinned, so look only at facts that outlive it."""
+        with self._lock:
+            readers = sorted(self._readers.items())
+        return [generation for _, reader in readers if (generation := reader.serving) is not None]
 
     @contextmanager
     def pin(self, names: Sequence[str], as_of: str = "", *, only_kept: bool = False) -> Iterator[list[Generation]]:

@@ -6,6 +6,7 @@ metric is the inner product.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from codeintel_core.embedding.contract import Matrix
 from codeintel_core.errors import ContractMismatch, GenerationCorrupt
 from codeintel_core.indexes import gpu
+from codeintel_core.telemetry import step
 
 Ids = NDArray[np.int64]
 _GATHER_SHARE = 0.05  # below this share of allowed positions, gather + dot wins
@@ -129,6 +131,8 @@ class DenseIndex:
                 f"primary has dimension {primary.dimension}, secondary {secondary.dimension}; rebuild the index"
             )
         self.primary, self.secondary, self.tombstones, self._at = primary, secondary, tombstones, at
+        device = primary.device
+        self._facts = {"vectors": len(primary.ids), "device": device.name, "device_reason": device.reason}
         self._alive = ~np.isin(primary.ids, tombstones) if len(tombstones) else None
 
     @classmethod
@@ -144,13 +148,16 @@ class DenseIndex:
         """Number of live vectors."""
         return len(self.primary.ids) - len(self.tombstones) + len(self.secondary.ids)
 
-    def search(self, query: Matrix, k: int, allowed: Ids | None = None) -> tuple[Ids, Matrix]:
+    def search(
+        self, query: Matrix, k: int, allowed: Ids | None = None, *, is_recorded: bool = False
+    ) -> tuple[Ids, Matrix]:
         """The best `k` chunks: ids (int64) and cosines (float32), best first.
 
         Args:
             query: float32 (dimension,), unit norm.
             k: number of results.
             allowed: chunk ids the scope lets through (any order); None means all.
+            is_recorded: make the search of each index a step.
         """
         rows = query.reshape(1, -1)
         keep = self._alive
@@ -159,8 +166,12 @@ class DenseIndex:
             within = np.isin(self.primary.ids, allowed)
             keep = within if keep is None else keep & within
             keep_secondary = np.isin(self.secondary.ids, allowed)
-        scores_a, ids_a = self.primary.search(rows, k, keep, self._at)
-        scores_b, ids_b = self.secondary.search(rows, k, keep_secondary, Operating())
+        with step("faiss.primary", **self._facts) if is_recorded else nullcontext():
+            scores_a, ids_a = self.primary.search(rows, k, keep, self._at)
+        if len(self.secondary.ids) == 0:
+            return merge(ids_a[0], scores_a[0], k)
+        with step("faiss.secondary", vectors=len(self.secondary.ids)) if is_recorded else nullcontext():
+            scores_b, ids_b = self.secondary.search(rows, k, keep_secondary, Operating())
         return merge(np.concatenate([ids_a[0], ids_b[0]]), np.concatenate([scores_a[0], scores_b[0]]), k)
 
 

@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import orjson
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from codeintel_core.addresses import endpoint_url, is_forbidden_host
 from codeintel_core.deadline import Deadline
@@ -30,7 +29,7 @@ from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.models import failures
 from codeintel_core.models.breaker import Breaker, State
 from codeintel_core.models.failures import EndpointFailed
-from codeintel_core.telemetry import current_run, metrics
+from codeintel_core.telemetry import current_run, metrics, propagation
 
 _RETRIED = frozenset({429, 502, 503, 504})
 _ERROR_BYTES = 64 << 10
@@ -257,7 +256,7 @@ class Endpoint:
             "Accept-Encoding": "identity",  # a stream is read byte by byte
             "X-Request-Id": f"{run.run_id if run else 'codeintel'}-{secrets.token_hex(4)}",
         }
-        TraceContextTextMapPropagator().inject(headers)
+        headers.update(propagation.carrier())
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         return headers

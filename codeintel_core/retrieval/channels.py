@@ -14,7 +14,8 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.stopping import Work, part
-from codeintel_core.telemetry import Status, Step, step
+from codeintel_core.telemetry import Status, Step, metrics, step
+from codeintel_core.telemetry.steps import detail_of
 
 DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX = "dense", "lexical", "symbols", "sparse", "exact", "regex"
 CHANNELS = (DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX)
@@ -63,9 +64,13 @@ class ChannelPools:
                 results[name] = ChannelResult(_NOTHING, Status.SKIPPED, search.reason)
             else:
                 work = part()
-                started[name] = (channel_step, work, self._pools[name].submit(work.context().run, search))
+                with channel_step.around():  # what the search records belongs to its channel
+                    context = work.context()
+                started[name] = (channel_step, work, self._pools[name].submit(context.run, search))
         for name, (channel_step, work, future) in started.items():
             results[name] = _collect(channel_step, work, future, deadline)
+        for name, result in results.items():
+            metrics.CHANNEL_RESULTS.labels(name, result.status.value).inc()
         if any(result.status is Status.CANCELLED for result in results.values()):
             raise asyncio.CancelledError(_NOBODY_WAITS)
         return {name: results[name] for name in searches}
@@ -89,6 +94,7 @@ def _collect(channel_step: Step, work: Work, future: Future[Ranked], deadline: D
     wait(awaited, timeout=deadline.remaining_s, return_when=FIRST_COMPLETED)
     is_cancelled = work.is_given_up
     work.end()
+    detail = ""
     try:
         if not future.done():
             work.give_up()
@@ -104,8 +110,10 @@ def _collect(channel_step: Step, work: Work, future: Future[Ranked], deadline: D
         result = ChannelResult(_NOTHING, Status.FAILED, str(error))
     except Exception as error:  # a broken channel must not take the others down; the step names it
         result = ChannelResult(_NOTHING, Status.FAILED, type(error).__name__)
+        detail = detail_of(error)
     else:
         channel_step.set(hits=len(ranked[0]))
+        metrics.CHANNEL_CANDIDATES.labels(channel_step.kind.removeprefix("retrieve.")).observe(len(ranked[0]))
         result = ChannelResult(ranked, Status.COMPLETED)
-    channel_step.end(result.status, result.reason)
+    channel_step.end(result.status, result.reason, detail)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ from codeintel_core.retrieval.searches import SEARCHES, Request, Resources, lexi
 from codeintel_core.retrieval.selection import select
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
-from codeintel_core.telemetry import Status, step
+from codeintel_core.telemetry import Status, metrics, step
 
 MAX_QUERY_CHARS = 10_000
 MAX_LIMIT = 200
@@ -190,8 +191,12 @@ class SearchEngine:
                 priors.ordered(scored.scores), chunks, limit=limit, per_file=self._settings.max_per_file,
                 collapse=self._ranking.collapse_copies,
             )  # fmt: skip
-            current.set(hits=len(ids), copies=copies, capped=capped)
-        ranks = _ranks(completed, frozenset(ids))
+            ranks = _ranks(completed, frozenset(ids))
+            found_by = Counter(name for i in ids for name in ranks[i])
+            current.set(hits=len(ids), copies=copies, capped=capped, files=len({chunks[i].path for i in ids}))
+            current.set(**{f"from_{name}": found_by[name] for name in completed})
+        for name, count in found_by.items():
+            metrics.CHANNEL_CONTRIBUTION.labels(name).inc(count)
         hits = [
             Hit(
                 chunks[i], owners[i].manifest.gen_id, rank, scored.scores[i], fused[i], ranks[i],

@@ -38,6 +38,7 @@ _MAX_DEFINITIONS = 50
 _MAX_MATCHING = 1_000  # chunks of one repository that match a pattern
 _OFTEN = 10  # more matches in a chunk count no more
 _SCAN_SHARE, _LANE_SHARE = 0.8, 0.4  # of the time left, for a scan that was asked for and for one that only adds
+_MAX_RECORDED = 8  # repositories whose index searches are steps of their own; hundreds would drown the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +95,18 @@ def dense(request: Request, resources: Resources) -> Search | Skipped:
     """Cosine of the query's vector with every chunk's."""
 
     def search() -> Ranked:
-        with step("embed.query"):
+        with step("embed.query") as current:
             encoder = resources.encoder()
+            current.set(model=encoder.contract.model, remote=encoder.contract.precision == "remote")
             vector = encoder.encode_query(request.query)
         ids, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+        is_recorded = len(request.generations) <= _MAX_RECORDED
         for generation in request.generations:
             request.deadline.check("dense search")
             if encoder.contract != generation.manifest.contract:
                 encoder.contract.require_same(generation.manifest.contract, f"generation {generation.manifest.gen_id}")
             allowed = generation.catalog.allowed_ids(request.scope)
-            found = generation.dense.search(vector, request.depth, allowed)
+            found = generation.dense.search(vector, request.depth, allowed, is_recorded=is_recorded)
             request.owners.update(dict.fromkeys(found[0].tolist(), generation))
             ids.append(found[0])
             scores.append(found[1])

@@ -1,6 +1,7 @@
 """Telemetry: runs and steps (`run`, `step`), recorded as spans, ledger lines, logs and metrics at once."""
 
 from codeintel_core.telemetry.conventions import Status
-from codeintel_core.telemetry.steps import Run, Step, StepRecord, current_run, run, step
+from codeintel_core.telemetry.runs import Run, StepRecord, current_run, run
+from codeintel_core.telemetry.steps import Step, step
 
 __all__ = ["Run", "Status", "Step", "StepRecord", "current_run", "run", "step"]

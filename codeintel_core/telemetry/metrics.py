@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
+IS_MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+"""Several processes write their values into one folder, and each answers for all; exemplars are lost then."""
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 
@@ -20,16 +25,20 @@ TELEMETRY_ERRORS = Counter("codeintel_telemetry_errors_total", "Swallowed teleme
 TRACES_DROPPED = Counter("codeintel_traces_dropped_total", "Trace rows that could not be written.", registry=REGISTRY)
 GENERATION_INFO = Gauge(
     "codeintel_generation_created_timestamp_seconds", "When the served generation was built.", ["repo"],
+    registry=REGISTRY, multiprocess_mode="max")  # fmt: skip
+READY_STATE = Gauge(
+    "codeintel_ready_state",
+    "1 for the present readiness state.",
+    ["state"],
     registry=REGISTRY,
-)  # fmt: skip
-READY_STATE = Gauge("codeintel_ready_state", "1 for the present readiness state.", ["state"], registry=REGISTRY)
+    multiprocess_mode="livemax",
+)
 MODEL_REQUESTS = Counter(
     "codeintel_model_requests_total", "Requests to model endpoints by result.", ["role", "result"], registry=REGISTRY
 )
 BREAKER_OPEN = Gauge(
     "codeintel_model_breaker_open", "1 while the circuit breaker of an endpoint is not closed.", ["role"],
-    registry=REGISTRY,
-)  # fmt: skip
+    registry=REGISTRY, multiprocess_mode="livemax")  # fmt: skip
 FIRST_TOKEN_SECONDS = Histogram(
     "codeintel_first_token_seconds", "From the question to the first token, by who writes the answer.", ["writer"],
     registry=REGISTRY, buckets=_BUCKETS_S,
@@ -50,3 +59,52 @@ SCOPE_ENTRIES = Gauge("codeintel_scope_entries", "Entries of the scope store in 
 REDIS_UP = Gauge("codeintel_redis_up", "1 while Redis answers, 0 after it did not.", registry=REGISTRY)
 SYNTHESES = Counter("codeintel_chat_streams_total", "Chat streams by how they ended.", ["end"], registry=REGISTRY)
 DATABASE_CURSORS = Gauge("codeintel_database_cursors", "DuckDB cursors in use.", registry=REGISTRY)
+
+SPANS_DROPPED = Counter("codeintel_spans_dropped_total", "Spans that tail sampling had no room for.", registry=REGISTRY)
+TRACES_SAMPLED = Counter(
+    "codeintel_traces_sampled_total", "Traces by what tail sampling decided: kept or left.", ["decision"],
+    registry=REGISTRY,
+)  # fmt: skip
+ANSWERS = Counter(
+    "codeintel_answers_total", "Searches and answers by how they ended.", ["operation", "mode", "status"],
+    registry=REGISTRY,
+)  # fmt: skip
+CONFIDENCE = Histogram(
+    "codeintel_answer_confidence", "Confidence of answers, 0..1.", registry=REGISTRY,
+    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+)  # fmt: skip
+CHANNEL_RESULTS = Counter(
+    "codeintel_channel_results_total", "Retrieval channels by how they ended.", ["channel", "status"],
+    registry=REGISTRY,
+)  # fmt: skip
+CHANNEL_CANDIDATES = Histogram(
+    "codeintel_channel_candidates", "Candidates that a channel found.", ["channel"], registry=REGISTRY,
+    buckets=(0, 1, 3, 10, 30, 100, 300, 1000),
+)  # fmt: skip
+CHANNEL_CONTRIBUTION = Counter(
+    "codeintel_channel_contribution_total", "Final hits by each channel that found them.", ["channel"],
+    registry=REGISTRY,
+)  # fmt: skip
+REQUESTS_IN_FLIGHT = Gauge(
+    "codeintel_requests_in_flight", "Requests that are being worked on.", ["operation"], registry=REGISTRY,
+    multiprocess_mode="livesum",
+)  # fmt: skip
+FINDINGS = Counter("codeintel_findings_total", "Findings of detectors by kind.", ["kind"], registry=REGISTRY)
+FEEDBACK = Counter("codeintel_feedback_total", "Judgements of answers by kind.", ["kind"], registry=REGISTRY)
+RUNPACKS = Counter(
+    "codeintel_runpacks_total", "Runpacks by trigger and result.", ["trigger", "result"], registry=REGISTRY
+)
+RUNPACK_BYTES = Histogram(
+    "codeintel_runpack_size_bytes", "Size of runpacks.", registry=REGISTRY, buckets=(1e3, 1e4, 1e5, 1e6, 1e7)
+)
+
+
+@lru_cache(maxsize=512)
+def step_seconds(kind: str, status: str) -> Histogram:
+    """The histogram of one kind and status; looked up once, since every step needs it."""
+    return STEP_SECONDS.labels(kind, status)
+
+
+def observe(histogram: Histogram, value: float, trace_id: str) -> None:
+    """Observe with the trace as the exemplar."""
+    histogram.observe(value, {"trace_id": trace_id} if trace_id and not IS_MULTIPROCESS else None)

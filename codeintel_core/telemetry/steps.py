@@ -1,50 +1,30 @@
 """Steps: the one call per stage. A step becomes a span, a log event, two ledger lines and a histogram value.
 
-Nothing else in the code base talks to these four directly. A `Run` groups the steps of one request or build.
+Nothing else in the code base talks to these four directly. A `Run` (runs.py) groups the steps of one request or build.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from opentelemetry import trace
 
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
-from codeintel_core.telemetry import metrics
+from codeintel_core.telemetry import metrics, providers, spans
 from codeintel_core.telemetry.conventions import KINDS, Status
-from codeintel_core.telemetry.ledger import Ledger
-from codeintel_core.telemetry.providers import tracer
+from codeintel_core.telemetry.redaction import redacted
+from codeintel_core.telemetry.runs import CANCELLATIONS, StepRecord, current_run
+from codeintel_core.telemetry.spans import Value
 
 _log = logging.getLogger("codeintel.steps")
-_current_run: ContextVar[Run | None] = ContextVar("codeintel_run", default=None)
-
-_CANCELLATIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
-
-Value = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """A finished step."""
-
-    kind: str
-    status: Status
-    reason: str
-    start_ms: float  # since the start of the run
-    duration_ms: float
-    attributes: dict[str, Value]
+_OURS = 500  # from this status on an error is about us, and its message is ours
 
 
 class Step:
@@ -55,14 +35,18 @@ class Step:
             raise ValueError(f"unknown step kind {kind!r}; the closed list is telemetry/conventions.py")
         self.kind = kind
         self._attributes = attributes
-        self._run = _current_run.get()
-        self._started = time.monotonic()
+        self._run = current_run()
         self._lock = threading.Lock()
         self._is_open = True
         self._skip_reason: str | None = None
-        self._span = tracer().start_span(kind)
+        name, span_kind = spans.name_and_kind(kind, attributes)
+        self._parent_id = f"{trace.get_current_span().get_span_context().span_id:016x}"
+        self._span = providers.start_span(name, span_kind)
+        context = self._span.get_span_context()
+        self.span_id = f"{context.span_id:016x}" if context.is_valid else uuid.uuid4().hex[:16]
+        self._started = time.monotonic()
         if self._run is not None:
-            self._run.ledger_line({"event": "begin", "kind": kind})
+            self._run.begin(self, {"event": "begin", "kind": kind, "span_id": self.span_id})
 
     def set(self, **attributes: Value) -> None:
         """Add small, bounded attributes (counts, ids, flags)."""
@@ -72,18 +56,20 @@ class Step:
         """Say that this stage decided not to run; the step ends as `skipped` with the reason."""
         self._skip_reason = reason
 
-    def end(self, status: Status, reason: str = "") -> None:
+    def end(self, status: Status, reason: str = "", detail: str = "") -> None:
         """End the step; later calls do nothing."""
         with self._lock:
             if not self._is_open:
                 return
             self._is_open = False
         seconds = time.monotonic() - self._started
+        reason, detail = redacted(reason) if reason else "", redacted(detail) if detail else ""
         run = self._run
         start_ms = (self._started - run.started_monotonic) * 1000 if run else 0.0
         record = StepRecord(
-            self.kind, status, reason, round(start_ms, 3), round(seconds * 1000, 3), dict(self._attributes)
-        )
+            self.kind, status, reason, round(start_ms, 3), round(seconds * 1000, 3), dict(self._attributes),
+            self.span_id, self._parent_id, detail,
+        )  # fmt: skip
         try:
             self._publish(record, seconds)
         except Exception:  # telemetry never breaks a request
@@ -91,22 +77,24 @@ class Step:
         if run is not None:
             run.add(record)
 
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Make what starts in this block a child of the step; the block does not end it."""
+        with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
+            yield
+
     def _publish(self, record: StepRecord, seconds: float) -> None:
-        metrics.STEP_SECONDS.labels(record.kind, record.status.value).observe(seconds)
-        for key, value in record.attributes.items():
-            if value is not None:
-                self._span.set_attribute(f"codeintel.{key}", value)
-        self._span.set_attribute("codeintel.status", record.status.value)
-        if record.reason:
-            self._span.set_attribute("codeintel.reason", record.reason)
-        if record.status in (Status.FAILED, Status.TIMED_OUT):
-            self._span.set_status(trace.StatusCode.ERROR, record.reason)
+        run = self._run
+        metrics.step_seconds(record.kind, record.status.value).observe(seconds)
+        if self._span.is_recording():
+            self._span.set_attributes(spans.attributes_of(record.kind, record.status, record.reason, record.attributes))
+            if record.status in (Status.FAILED, Status.TIMED_OUT):
+                self._span.set_status(trace.StatusCode.ERROR, redacted(record.detail or record.reason))
+        if _log.isEnabledFor(logging.DEBUG):
+            with self.around():
+                _log.debug("%s %s", record.kind, record.status, extra=_logged(record, run.run_id if run else ""))
+        providers.measure(record.kind, record.status, seconds, record.attributes)
         self._span.end()
-        run_id = self._run.run_id if self._run else ""
-        _log.debug(
-            "%s %s", record.kind, record.status,
-            extra={"run_id": run_id, "kind": record.kind, "status": record.status.value, "reason": record.reason},
-        )  # fmt: skip
 
     def __enter__(self) -> Self:
         self._scope = trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
@@ -120,14 +108,33 @@ class Step:
         self.end(*_outcome(error, self._skip_reason))
 
 
-def _outcome(error: BaseException | None, skip_reason: str | None) -> tuple[Status, str]:
+def _logged(record: StepRecord, run_id: str) -> dict[str, str | float]:
+    return {
+        "run_id": run_id, "span_id": record.span_id, "kind": record.kind, "status": record.status.value,
+        "reason": record.reason, "duration_ms": record.duration_ms,
+    }  # fmt: skip
+
+
+def _outcome(error: BaseException | None, skip_reason: str | None) -> tuple[Status, str, str]:
     if error is None:
-        return (Status.COMPLETED, "") if skip_reason is None else (Status.SKIPPED, skip_reason)
+        return (Status.COMPLETED, "", "") if skip_reason is None else (Status.SKIPPED, skip_reason, "")
     if isinstance(error, DeadlineExceeded | TimeoutError):
-        return Status.TIMED_OUT, str(error)
-    if isinstance(error, _CANCELLATIONS):
-        return Status.CANCELLED, type(error).__name__
-    return Status.FAILED, error.slug if isinstance(error, CodeIntelError) else type(error).__name__
+        return Status.TIMED_OUT, str(error), ""
+    if isinstance(error, CANCELLATIONS):
+        return Status.CANCELLED, type(error).__name__, ""
+    return Status.FAILED, error.slug if isinstance(error, CodeIntelError) else type(error).__name__, detail_of(error)
+
+
+def detail_of(error: BaseException) -> str:
+    """What an error says, redacted, when it is about this machine and not about what was asked; else ''."""
+    if isinstance(error, CodeIntelError):
+        return redacted(str(error)) if type(error).status >= _OURS else ""  # an endpoint's own status is another thing
+    if isinstance(error, OSError) and error.strerror:
+        name = f": {error.filename}" if isinstance(error.filename, str) else ""
+        return redacted(f"{error.strerror}{name}")
+    if type(error).__module__.split(".")[0] in ("duckdb", "_duckdb"):
+        return redacted(str(error).split("\n", 1)[0])
+    return ""
 
 
 def step(kind: str, **attributes: Value) -> Step:
@@ -137,91 +144,3 @@ def step(kind: str, **attributes: Value) -> Step:
     `timed_out`, a cancellation `cancelled`, any other exception `failed` with its slug or type as the reason.
     """
     return Step(kind, attributes)
-
-
-@dataclass
-class Run:
-    """One request or build: its ids, its ledger file and the steps that ended so far."""
-
-    operation: str
-    run_id: str
-    session_id: str
-    trace_id: str
-    ledger: Ledger | None
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    started_monotonic: float = field(default_factory=time.monotonic)
-    steps: list[StepRecord] = field(default_factory=list)
-
-    @property
-    def elapsed_ms(self) -> float:
-        """Milliseconds since the run started."""
-        return round((time.monotonic() - self.started_monotonic) * 1000, 3)
-
-    def ledger_line(self, line: dict[str, Any]) -> None:
-        """Append a line to the run's ledger with its ids and the time since its start."""
-        if self.ledger is not None:
-            self.ledger.write({"run_id": self.run_id, "ms": self.elapsed_ms, **line})
-
-    def add(self, record: StepRecord) -> None:
-        """Keep a finished step and write its end line."""
-        self.steps.append(record)
-        self.ledger_line(
-            {
-                "event": "end",
-                "kind": record.kind,
-                "status": record.status.value,
-                "reason": record.reason,
-                "start_ms": record.start_ms,
-                "duration_ms": record.duration_ms,
-                "attributes": record.attributes,
-            }
-        )
-
-
-@contextmanager
-def run(operation: str, ledger_folder: Path | None, *, run_id: str = "", session_id: str = "") -> Iterator[Run]:
-    """Open a run: a root span, a ledger file, and the context in which `step` records.
-
-    Args:
-        operation: bounded name such as `search`, `answer` or `build`.
-        ledger_folder: `Home.ledger`, or None to keep no ledger.
-        run_id: a well-formed UUID; anything else is replaced by a new one.
-        session_id: the caller's session, at most 200 characters are kept.
-    """
-    run_id = well_formed_run_id(run_id)
-    with tracer().start_as_current_span(operation) as span:
-        current = Run(
-            operation=operation,
-            run_id=run_id,
-            session_id=session_id[:200],
-            trace_id=f"{span.get_span_context().trace_id:032x}",
-            ledger=Ledger(ledger_folder, run_id) if ledger_folder is not None else None,
-        )
-        token = _current_run.set(current)
-        status = "ok"
-        current.ledger_line({"event": "run", "operation": operation, "trace_id": current.trace_id,
-                             "session_id": current.session_id, "at": current.started_at.isoformat()})  # fmt: skip
-        try:
-            yield current
-        except BaseException as error:
-            status = "cancelled" if isinstance(error, _CANCELLATIONS) else "error"
-            raise
-        finally:
-            _current_run.reset(token)
-            metrics.REQUEST_SECONDS.labels(operation, status).observe(time.monotonic() - current.started_monotonic)
-            current.ledger_line({"event": "done", "status": status})
-            if current.ledger is not None:
-                current.ledger.close()
-
-
-def well_formed_run_id(run_id: str) -> str:
-    """`run_id` as a canonical UUID if it is one, else a new one."""
-    try:
-        return str(uuid.UUID(run_id))
-    except ValueError:
-        return str(uuid.uuid4())
-
-
-def current_run() -> Run | None:
-    """The run this code works for, if any."""
-    return _current_run.get()

@@ -1,51 +1,50 @@
-"""The trace journal: one append-only JSON-lines file per worker and day; a written line survives a killed process."""
+"""Journals: append-only JSON-lines files, one per worker and day; a written line survives a killed process."""
 
 from __future__ import annotations
 
 import os
 import threading
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
-import pyarrow as pa
 
-from codeintel_core.schemas import ANSWER_TRACES
 from codeintel_core.telemetry import metrics
-from codeintel_core.traces.record import MAY_BE_NAN, AnswerTrace
 
-_ADDED = {
-    "prompt_version": "", "tokens_in": 0, "tokens_out": 0, "time_to_first_token_ms": None, "tokens_per_second": None,
-    "finish": "",
-}  # fmt: skip
-"""Columns that rows of an older version lack."""
+_MAX_BYTES = 64 << 20
 
 
-class TraceJournal:
-    """Writes rows under `traces/journal/date=YYYY-MM-DD/<worker>.jsonl`; failures are counted, never raised."""
+class Journal:
+    """Writes rows under `<folder>/date=YYYY-MM-DD/<worker>-<number>.jsonl`; failures are counted, never raised.
 
-    def __init__(self, folder: Path) -> None:
+    A file that has reached `max_bytes` is followed by the next number.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = _MAX_BYTES) -> None:
         self._folder = folder
+        self._max_bytes = max_bytes
         self._worker = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._lock = threading.Lock()
-        self._day = ""
+        self._day, self._number, self._written = "", 0, 0
         self._file: BinaryIO | None = None
         self._is_torn = False
 
-    def write(self, trace: AnswerTrace) -> bool:
-        """Append one row in one write call; False when it could not be stored."""
+    def append(self, at: datetime, row: Mapping[str, Any]) -> bool:
+        """Append one row to the day of `at` in one write call; False when it could not be stored."""
         try:
-            line = orjson.dumps(trace.as_row()) + b"\n"
+            line = orjson.dumps(row) + b"\n"
             with self._lock:
-                file = self._file_of(f"{trace.asked_at.astimezone(UTC):%Y-%m-%d}")
+                file = self._file_of(f"{at.astimezone(UTC):%Y-%m-%d}")
                 if self._is_torn:
                     line = b"\n" + line
                 if file.write(line) != len(line):
                     self._is_torn = True  # the disk is full; the next row must not continue this one
                     raise OSError("short write")
                 self._is_torn = False
+                self._written += len(line)
         except (OSError, ValueError, TypeError):
             metrics.TRACES_DROPPED.inc()
             return False
@@ -59,12 +58,14 @@ class TraceJournal:
                 self._file, self._day = None, ""
 
     def _file_of(self, day: str) -> BinaryIO:
-        if self._file is None or self._day != day:
+        if self._file is None or self._day != day or self._written >= self._max_bytes:
             if self._file is not None:
                 self._file.close()
-            path = self._folder / f"date={day}" / f"{self._worker}.jsonl"
+            self._number = self._number + 1 if self._day == day else 0
+            path = self._folder / f"date={day}" / f"{self._worker}-{self._number}.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file, self._day = path.open("ab", buffering=0), day
+            self._file, self._day, self._written = path.open("ab", buffering=0), day, 0
+            self._is_torn = False
         return self._file
 
 
@@ -73,19 +74,6 @@ def days(folder: Path) -> list[str]:
     return sorted(p.name.removeprefix("date=") for p in folder.glob("date=*") if p.is_dir())
 
 
-def read_day(folder: Path, day: str) -> pa.Table:
-    """All whole rows of a day from all workers, one per trace_id, sorted by time; torn lines are left out."""
-    rows: dict[str, dict[str, Any]] = {}
-    for path in sorted((folder / f"date={day}").glob("*.jsonl")):
-        for line in path.read_bytes().split(b"\n"):
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue
-            row["asked_at"] = datetime.fromisoformat(row["asked_at"])
-            row = {**_ADDED, **row}
-            row.update({name: float("nan") for name in MAY_BE_NAN if row[name] is None})
-            row["latency_ms"] = list(row["latency_ms"].items())
-            rows[row["trace_id"]] = row
-    ordered = sorted(rows.values(), key=lambda row: (row["asked_at"], row["trace_id"]))
-    return pa.Table.from_pylist(ordered, schema=ANSWER_TRACES)
+def files(folder: Path, day: str) -> list[Path]:
+    """Journals of a day, from all workers."""
+    return sorted((folder / f"date={day}").glob("*.jsonl"))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
-from codeintel_core.telemetry import Run, Status
+from codeintel_core.telemetry import Run, Status, metrics
+from codeintel_core.traces.journal import Journal
 
-MAY_BE_NAN = ("confidence", "time_to_first_token_ms", "tokens_per_second")
+_MAY_BE_NAN = ("confidence", "time_to_first_token_ms", "tokens_per_second")
 """Columns that say NaN for "there is none"; JSON has no NaN, so journals hold null."""
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 
@@ -33,6 +36,7 @@ class AnswerTrace:
     trace_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     query_kind: str = ""
     generations: list[dict[str, str]] = field(default_factory=list)
+    lags: list[dict[str, Any]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
     latency_ms: dict[str, float] = field(default_factory=dict)
     candidates: list[dict[str, Any]] = field(default_factory=list)
@@ -53,7 +57,8 @@ class AnswerTrace:
     stopped_because: str = ""
 
     def close(self, run: Run) -> AnswerTrace:
-        """Take over the steps and times of the run."""
+        """Take over the steps and times of the run; what still runs is ended as cancelled."""
+        run.settle()
         self.stages = [
             {"name": s.kind, "status": s.status.value, "reason": s.reason, "start_ms": s.start_ms, "ms": s.duration_ms}
             for s in run.steps
@@ -71,6 +76,45 @@ class AnswerTrace:
         row = {one.name: getattr(self, one.name) for one in fields(self)}  # not `asdict`: it copies every list deeply
         row["asked_at"] = self.asked_at.isoformat()
         row["query"] = self.query.encode("utf-8", "replace").decode()  # lone surrogates are not JSON
-        for name in MAY_BE_NAN:
+        row["query_digest"] = sha256(row["query"].strip().encode()).hexdigest()[:16]
+        for name in _MAY_BE_NAN:
             row[name] = None if row[name] != row[name] else row[name]
         return row
+
+
+class TraceJournal(Journal):
+    """The journal of AnswerTrace rows, without the texts that the settings keep out."""
+
+    def __init__(self, folder: Path, *, queries: bool = True, answers: bool = True) -> None:
+        super().__init__(folder)
+        self._left_out = [name for name, is_kept in (("query", queries), ("answer", answers)) if not is_kept]
+
+    def write(self, trace: AnswerTrace) -> bool:
+        """Append one row; False when it could not be stored."""
+        try:
+            row = trace.as_row() | dict.fromkeys(self._left_out, "")
+        except (ValueError, TypeError):
+            metrics.TRACES_DROPPED.inc()
+            return False
+        return self.append(trace.asked_at, row)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One row of `schemas.FEEDBACK`; the columns are documented there."""
+
+    run_id: str
+    kind: str
+    session_id: str = ""
+    surface: str = "cli"
+    citation: int = 0
+    repo: str = ""
+    path: str = ""
+    note: str = ""
+    given_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    feedback_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def write(self, journal: Journal) -> bool:
+        """Append it; False when it could not be stored."""
+        row = {one.name: getattr(self, one.name) for one in fields(self)} | {"given_at": self.given_at.isoformat()}
+        return journal.append(self.given_at, row)

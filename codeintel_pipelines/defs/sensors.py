@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from codeintel_core.reports import runpack
 from codeintel_core.repository.mirror import redact
 from codeintel_core.settings import get_settings
 from codeintel_pipelines import watch
@@ -74,10 +75,11 @@ def _cause(event: dg.DagsterEvent) -> str:
 
 
 @dg.run_failure_sensor(
-    minimum_interval_seconds=30, description="A run failed: keep a record of it under failures/ in the home."
+    minimum_interval_seconds=30,
+    description="A run failed: keep a record under failures/ and a runpack under runpacks/ in the home.",
 )
 def record_failure(context: dg.RunFailureSensorContext, home: HomeResource) -> None:
-    """Write failures/<run_id>.json."""
+    """Write failures/<run_id>.json, and runpacks/<run_id>.zip when a step of it left a ledger."""
     run = context.dagster_run
     record = {
         "run_id": run.run_id,
@@ -92,3 +94,4 @@ def record_failure(context: dg.RunFailureSensorContext, home: HomeResource) -> N
     pending = folder / f"{run.run_id}.tmp"
     pending.write_text(json.dumps(record, indent=1) + "\n")
     pending.replace(folder / f"{run.run_id}.json")
+    runpack.build(home.home, run.run_id, trigger="sensor", settings=home.settings)

@@ -45,6 +45,10 @@ class Principal:
         """Those of the repositories that exist for this caller, in their order."""
         return list(repos) if "*" in self.repos else [repo for repo in repos if self.sees(repo)]
 
+    def may_see(self, repos: frozenset[str]) -> bool:
+        """Whether it may know of a run that touched these repositories; of one that touched none, who sees all may."""
+        return all(map(self.sees, repos)) and (bool(repos) or "*" in self.repos)
+
     @property
     def watches_all(self) -> bool:
         """Whether it may see what is told of all repositories together: metrics, reasons of readiness."""

@@ -38,9 +38,17 @@ from codeintel_serving.answer.events import (
 )
 from codeintel_serving.answer.rerank import Reranked, rerank
 from codeintel_serving.answer.writing import Writer, Written
-from codeintel_serving.models import AnswerRequest, AnswerResponse, Coverage, IndexEntry, StageModel
+from codeintel_serving.models import AnswerRequest, AnswerResponse, Coverage, IndexEntry
 from codeintel_serving.problems import problem_of
-from codeintel_serving.recording import Asked, Caller, note_generations, note_hits, recorded
+from codeintel_serving.recording import (
+    Asked,
+    Caller,
+    note_generations,
+    note_hits,
+    note_lags,
+    recorded,
+    stages_of,
+)
 from codeintel_serving.services import Services
 
 _T = TypeVar("_T")
@@ -168,12 +176,13 @@ class _Pipeline:
         finally:
             _note_written(row, writer.written, run)
         written = writer.written
-        note_hits(row, found, frozenset(hit.chunk.chunk_id for hit in written.cited))
+        note_hits(row, found, written.numbers)
         row.status = "empty" if written.found_nothing else "ok"
         self._tell_stages(run)
         written.limits[:0] = filter(None, [reranked.problem])
         limits = self._limits(found, verified, written, await self._result(state, self._budget.wrap_up()))
         row.limits, row.confidence = limits.limits, limits.confidence.value
+        note_lags(row, limits.index)
         self._emit(limits)
 
     async def _verify(self, reranked: Reranked, generations: Sequence[Generation]) -> Verified:
@@ -263,10 +272,7 @@ class _Pipeline:
         """Emit the steps that ended since the last call."""
         ended = run.steps[self._stages_told :]
         self._stages_told += len(ended)
-        for s in ended:
-            stage = StageModel(
-                name=s.kind, status=s.status.value, reason=s.reason, start_ms=s.start_ms, ms=s.duration_ms
-            )
+        for stage in stages_of(ended):
             self._emit(StageEvent(stage))
 
 

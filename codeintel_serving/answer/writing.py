@@ -34,6 +34,8 @@ class Written:
     model: str = synthesis.MODEL
     prompt_version: str = ""
     cited: list[Hit] = field(default_factory=list)
+    numbers: dict[int, int] = field(default_factory=dict)
+    """Number of each cited chunk in the answer, by chunk id."""
     unknown_citations: int = 0
     cited_share: float | None = None
     """Share of the statements that carry a citation; None when nothing was generated."""
@@ -155,6 +157,7 @@ class Writer:
 
     def _cite(self, number: int, hit: Hit, owners: Mapping[str, Generation]) -> None:
         self.written.cited.append(hit)
+        self.written.numbers[hit.chunk.chunk_id] = number
         self._emit(CitationEvent(citations.citation(number, hit, owners[hit.gen_id])))
 
     def _tell(self, pieces: Iterable[str]) -> None:

@@ -10,13 +10,11 @@ from contextlib import asynccontextmanager
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.settings import Settings
-from codeintel_core.telemetry import metrics
 from codeintel_serving.api.authentication import Authentication
 from codeintel_serving.api.bounds import Bounds
 from codeintel_serving.api.bulkheads import Bulkheads
@@ -28,7 +26,10 @@ from codeintel_serving.api.correlation import (
     problem_response,
 )
 from codeintel_serving.api.hosts import Hosts
+from codeintel_serving.api.runs import add_runs
 from codeintel_serving.api.tools import add_tools, problems
+from codeintel_serving.exposition import exposed
+from codeintel_serving.feedback import FeedbackRequest, FeedbackResponse
 from codeintel_serving.mcp.callers import http_caller
 from codeintel_serving.mcp.server import create_mcp
 from codeintel_serving.models import (
@@ -74,12 +75,13 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Bounds, settings.body_timeout_s, settings.concurrent_requests)
     app.add_middleware(Authentication, services.keys, settings)
     app.add_middleware(Hosts, settings.allowed_hosts, settings.allowed_origins)
-    app.add_middleware(Correlation)  # the outermost
+    app.add_middleware(Correlation, ledger=services.home.ledger, on_failure=services.runpacks.request)  # the outermost
     app.add_exception_handler(CodeIntelError, _on_error)
     app.add_exception_handler(HTTPException, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     add_tools(app, services)
     _add_operations(app, services, board)
+    add_runs(app, services, problems(404, 500))
     app.router.routes.append(Route("/mcp", mcp, include_in_schema=False))  # as an app: with its own Host protection
     return app
 
@@ -95,6 +97,10 @@ def _add_operations(app: FastAPI, services: Services, board: Board) -> None:
     @app.post("/files/read", responses=problems(404, 409, 413, 422), summary="Lines of one file of the pinned commit")
     def read(body: ReadRequest, request: Request) -> ReadResponse:
         return services.read(body, caller_of(request))
+
+    @app.post("/feedback", responses=problems(404, 413, 422, 500), summary="Say what an answer was worth")
+    def feedback(body: FeedbackRequest, request: Request) -> FeedbackResponse:
+        return services.feedback(body, caller_of(request))
 
     @app.get("/status", operation_id="status_of_all", summary="Generation, freshness and coverage of every repository")
     async def status(request: Request) -> StatusResponse:
@@ -119,9 +125,10 @@ def _add_operations(app: FastAPI, services: Services, board: Board) -> None:
         return found if caller_of(request).principal.watches_all else found.without_reasons()
 
     @app.get("/metrics", summary="Prometheus metrics")
-    async def prometheus(request: Request) -> Response:
+    def prometheus(request: Request) -> Response:
         caller_of(request).principal.require_all()
-        return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+        body, media_type = exposed(services, request.headers.get("Accept", ""))
+        return Response(body, headers={"Content-Type": media_type})
 
 
 async def _on_error(_: Request, error: Exception) -> Response:

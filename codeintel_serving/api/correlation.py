@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
+from pathlib import Path
 
+from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,10 +15,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from codeintel_core.errors import Forbidden, Overloaded, RateLimited, Unauthorized
-from codeintel_core.telemetry import current_run, run
+from codeintel_core.telemetry import current_run, propagation, run
+from codeintel_serving.api import http_spans
 from codeintel_serving.api.bounds import MAX_BODY_BYTES
 from codeintel_serving.models import Problem
-from codeintel_serving.problems import problem, problem_of
+from codeintel_serving.problems import PACKED, problem, problem_of
 from codeintel_serving.recording import Caller
 
 PROBLEM_TYPE = "application/problem+json"
@@ -76,14 +80,15 @@ def _headers_of(error: BaseException) -> dict[str, str]:
 
 
 class Correlation:
-    """ASGI middleware: opens the HTTP run (no ledger of its own) and answers X-Run-Id and X-Trace-Id.
+    """ASGI middleware: opens the HTTP run, continues the caller's trace, and answers X-Run-Id and X-Trace-Id.
 
     A well-formed X-Run-ID of the caller is kept, anything else replaced; the request goes on with the id in use, so
-    that mounted apps see the same one.
+    that mounted apps see the same one. Its ledger exists when a step has no run of its own, as that of a file read.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, ledger: Path, on_failure: Callable[[str], None]) -> None:
+        """`on_failure` is told the id of each run that ended with a problem of ours."""
+        self._app, self._ledger, self._on_failure = app, ledger, on_failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -91,15 +96,22 @@ class Correlation:
             await self._app(scope, receive, send)
             return
         started = False
-        given = Headers(scope=scope).get(RUN_ID, "")
-        with run("http", None, run_id=given) as current:
+        status = 0
+        is_packed = False
+        headers = Headers(scope=scope)
+        with run(
+            "http", self._ledger, run_id=headers.get(RUN_ID, ""), session_id=headers.get(SESSION_ID, ""), is_lazy=True,
+            name=scope["method"], kind=SpanKind.SERVER, parent=propagation.parent_of(headers),
+            attributes=http_spans.of_request(scope),
+        ) as current, http_spans.answered(current, scope, lambda: status):  # fmt: skip
 
             async def send_with_ids(message: Message) -> None:
-                nonlocal started
+                nonlocal started, status, is_packed
                 if message["type"] == "http.response.start":
-                    started = True
-                    headers = MutableHeaders(scope=message)
-                    headers[RUN_ID], headers[TRACE_ID] = current.run_id, current.trace_id
+                    started, status = True, message["status"]
+                    answer = MutableHeaders(scope=message)
+                    answer[RUN_ID], answer[TRACE_ID] = current.run_id, current.trace_id
+                    is_packed = status in PACKED and answer.get("Content-Type", "").startswith(PROBLEM_TYPE)
                 await send(message)
 
             MutableHeaders(scope=scope)[RUN_ID] = current.run_id
@@ -114,3 +126,5 @@ class Correlation:
                 if started:
                     raise
                 await error_response(error)(scope, receive, send_with_ids)
+        if is_packed:
+            self._on_failure(current.run_id)

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from codeintel_serving.answer import orchestrator
+from codeintel_serving.answer.events import TraceEvent
 from codeintel_serving.api.correlation import PROBLEM_TYPE, caller_of
 from codeintel_serving.models import AnswerRequest, Envelope, Problem
 from codeintel_serving.recording import Caller
@@ -60,6 +61,8 @@ def _endpoint(tool: Tool[Any, Any], services: Services) -> Any:
 async def _sse(services: Services, body: AnswerRequest, caller: Caller) -> AsyncIterator[ServerSentEvent]:
     async for event in orchestrator.events(services, body, caller):
         yield ServerSentEvent(orjson.dumps(event.data()).decode(), event=event.name)
+        if isinstance(event, TraceEvent) and event.row["status"] == "error":
+            services.runpacks.request(event.row["run_id"])
 
 
 async def while_connected(request: Request, work: Awaitable[Envelope]) -> Envelope | Response:

@@ -16,9 +16,9 @@ from mcp.types import CallToolRequestParams, ToolAnnotations
 from pydantic import PrivateAttr, ValidationError
 
 from codeintel_core.errors import CodeIntelError
-from codeintel_core.telemetry import run
 from codeintel_serving.answer.events import StageEvent
 from codeintel_serving.mcp.callers import stdio_caller
+from codeintel_serving.mcp.spans import note_failure, tool_run
 from codeintel_serving.models import Problem
 from codeintel_serving.problems import invalid_arguments, problem_of
 from codeintel_serving.recording import Caller
@@ -35,20 +35,33 @@ _INSTRUCTIONS = (
 class _Problems(Middleware):
     """Gives every tool call a run, and turns its errors into results that carry the problem object."""
 
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
     async def on_call_tool(
         self, context: MiddlewareContext[CallToolRequestParams], call_next: CallNext[CallToolRequestParams, ToolResult]
     ) -> ToolResult:
         """Run the tool; domain errors and bad arguments become `isError` results."""
-        with run("mcp", None, run_id=get_http_headers().get("x-run-id", "")) as current:
+        headers = get_http_headers()
+        with tool_run(
+            self._services.home.ledger, context.message, headers.get("x-run-id", ""), headers.get("x-session-id", "")
+        ) as current:
+            failed: Problem | None = None
             try:
                 result = await call_next(context)
+                failed = Problem.model_validate(result.structured_content) if result.is_error else None
             except NotFoundError:
                 raise  # an unknown tool is an error of the protocol
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, FastMCPError) else None
-                result = _failed(problem_of(cause or error))
+                failed = problem_of(cause or error)
+                result = _failed(failed)
+            if failed is not None:
+                note_failure(current, failed.code, failed.status)
             result.meta = {**(result.meta or {}), "run_id": current.run_id, "trace_id": current.trace_id}
-            return result
+        if failed is not None and failed.runpack:
+            self._services.runpacks.request(failed.runpack)
+        return result
 
 
 class _Served(McpTool):
@@ -91,7 +104,7 @@ class _Served(McpTool):
 
 def create_mcp(services: Services, caller_of: Callable[[], Caller] = stdio_caller) -> FastMCP:
     """The MCP server over wired services; `caller_of` says who calls the tool that runs."""
-    server: FastMCP = FastMCP("codeintel", instructions=_INSTRUCTIONS, middleware=[_Problems()])
+    server: FastMCP = FastMCP("codeintel", instructions=_INSTRUCTIONS, middleware=[_Problems(services)])
     for tool in all_tools():
         server.add_tool(_Served.of(tool, services, caller_of))
     return server

@@ -17,7 +17,7 @@ from codeintel_core.telemetry import current_run, step
 from codeintel_serving import freshness
 from codeintel_serving.budgeting import Page, Rung, page
 from codeintel_serving.models import Budget, Envelope, Model, ToolRequest
-from codeintel_serving.recording import Caller, ledgered
+from codeintel_serving.recording import Caller, ledgered, stages_of
 from codeintel_serving.resolving import Resolved
 from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import SUMMARIES
@@ -106,6 +106,7 @@ class Call(Generic[_Request]):
             budget=budget,
             run_id=current.run_id if current else "",
             trace_id=current.trace_id if current else "",
+            stages=stages_of(current.steps) if current else [],
             warnings=[*self.warnings, *freshness.warnings(index, searched)],
         )
 

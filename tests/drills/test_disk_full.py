@@ -21,7 +21,7 @@ from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.telemetry import metrics
-from codeintel_core.traces import journal
+from codeintel_core.traces import journal, tables
 from codeintel_pipelines import runs
 from codeintel_serving.models import SearchRequest
 from codeintel_serving.recording import Caller
@@ -144,4 +144,4 @@ def test_traces_and_ledgers_on_a_full_disk_are_counted_and_searches_go_on(built:
             services.search(SearchRequest(query=f"compute_total_{number}"), Caller("cli"))
         assert dropped() == after, "it goes on when there is space again"
     (day,) = journal.days(home.trace_journal)
-    assert journal.read_day(home.trace_journal, day).num_rows >= 5
+    assert tables.read_day(tables.traces(home), day).num_rows >= 5

@@ -17,7 +17,7 @@ from codeintel_core.embedding.local import LocalEncoder
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.telemetry.ledger import read as read_ledger
-from codeintel_core.traces.journal import read_day
+from codeintel_core.traces import tables
 from codeintel_serving.access import keys
 from codeintel_serving.access.principal import Permission
 from tests.serving.redis_server import RedisServer, redis_server
@@ -74,7 +74,7 @@ def test_sigterm_under_load_drains_finishes_flushes_and_exits_0(home: Home, tmp_
             client.join(60)
     assert {status for _, status, _ in results} == {200}
     day = f"{datetime.now(UTC):%Y-%m-%d}"
-    stored = set(read_day(home.trace_journal, day).column("run_id").to_pylist())
+    stored = set(tables.read_day(tables.traces(home), day).column("run_id").to_pylist())
     assert {run_id for run_id, _, _ in results} <= stored
     for run_id, _, _ in results:
         assert read_ledger(home.ledger / f"date={day}" / f"{run_id}.jsonl")[-1]["event"] == "done"
@@ -100,7 +100,7 @@ def test_what_is_in_flight_is_cut_at_the_end_of_its_grace(home: Home, tmp_path: 
                 with suppress(httpx.HTTPError):  # it may be cut without a word
                     assert asked.result(60).json()["code"] == "overloaded"
         assert read_ledger(ledger)[-1]["status"] == "cancelled"
-        rows = read_day(home.trace_journal, f"{datetime.now(UTC):%Y-%m-%d}").to_pylist()
+        rows = tables.read_day(tables.traces(home), f"{datetime.now(UTC):%Y-%m-%d}").to_pylist()
         assert [row["status"] for row in rows if row["run_id"] == run_id] == ["cancelled"]
 
 
@@ -173,7 +173,7 @@ def test_a_killed_server_loses_no_trace_that_it_acknowledged(home: Home, tmp_pat
         stop.set()
         for client in clients:
             client.join(60)
-    stored = set(read_day(home.trace_journal, f"{datetime.now(UTC):%Y-%m-%d}").column("run_id").to_pylist())
+    stored = set(tables.read_day(tables.traces(home), f"{datetime.now(UTC):%Y-%m-%d}").column("run_id").to_pylist())
     assert {run_id for run_id, status, _ in results if status == 200} <= stored
 
 

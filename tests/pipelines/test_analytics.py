@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
+from benchmarks import fake_encoder, plain_build
 from codeintel_core.home import Home
-from codeintel_core.telemetry import Status, StepRecord
-from codeintel_core.telemetry.steps import Run
-from codeintel_core.traces.journal import TraceJournal
-from codeintel_core.traces.record import AnswerTrace
+from codeintel_core.repository import mirror
+from codeintel_core.settings import Settings
+from codeintel_core.telemetry import Run, Status, StepRecord
+from codeintel_core.traces.record import AnswerTrace, TraceJournal
 from codeintel_pipelines import runs
+from codeintel_pipelines.analytics import database
+from tests.conftest import Repo
 
 pytestmark = pytest.mark.e2e
 
@@ -24,7 +27,7 @@ def _trace(query: str, at: datetime) -> AnswerTrace:
     )  # fmt: skip
     trace.candidates = [
         {"chunk_id": 7, "repo": "r", "path": "a.py", "start_line": 1, "end_line": 2, "rank": 1, "score": 0.5,
-         "fused": 0.4, "dense_rank": 1, "dense_score": 0.9, "lexical_rank": None, "lexical_score": None, "cited": True}
+         "fused": 0.4, "channels": [{"channel": "dense", "rank": 1, "score": 0.9}], "cited": True}
     ]  # fmt: skip
     run = Run("search", trace.run_id, "", trace.otel_trace_id, None)
     run.steps = [StepRecord("retrieve.dense", Status.TIMED_OUT, "late", 0.5, 400.0, {})]
@@ -46,9 +49,8 @@ def test_journals_become_views(home: Home) -> None:
         assert count == (10, 10)
         stages = db.execute("SELECT DISTINCT stage, status, reason, ms FROM stages").fetchall()
         assert stages == [("retrieve.dense", "timed_out", "late", 400.0)]
-        assert db.execute("SELECT DISTINCT path, rank, dense_rank, cited FROM candidates").fetchall() == [
-            ("a.py", 1, 1, True)
-        ]
+        hits = db.execute("SELECT DISTINCT path, rank, channel, channel_rank, cited FROM channel_hits").fetchall()
+        assert hits == [("a.py", 1, "dense", 1, True)]
         stopped = db.execute("SELECT DISTINCT stopped_because FROM answers").fetchall()
         assert stopped == [("retrieve.dense timed_out: late",)]
         # The database is replaced, not rewritten: this reader goes on while the next refresh runs.
@@ -61,3 +63,23 @@ def test_without_any_trace_the_views_are_empty(home: Home) -> None:
     with duckdb.connect(str(home.analytics), read_only=True) as db:
         for view in ("answers", "stages", "candidates"):
             assert db.execute(f"SELECT count(*) FROM {view}").fetchone() == (0,)
+
+
+def test_views_read_every_part_of_the_served_generations(home: Home, source: Repo) -> None:
+    source.commit({f"src/m{number}.py": f"def part_{number}():\n    return {number}\n" for number in range(140)})
+    for name in ("calculator", "twin"):
+        mirror.add(home, str(source.path), name=name)
+        with fake_encoder.used_by_builds():
+            built = plain_build.build(home, Settings(home=home.root), name)
+    folder = home.repository("twin").generation(built.gen_id)
+    assert len(list((folder / "chunks.parquet").iterdir())) > 1
+    assert (folder / "files.parquet").is_file()
+    with duckdb.connect() as db:
+        database.create_views(db, home, Settings(home=home.root))
+        for table in ("chunks", "symbols", "files"):
+            found = db.execute(f"SELECT repo, count(*) FROM {table} GROUP BY repo ORDER BY repo").fetchall()
+            wanted = getattr(built.counts, table)
+            assert wanted > 0
+            assert found == [("calculator", wanted), ("twin", wanted)]
+        query = "SELECT count(*) FROM chunks JOIN files USING (repo, path, blob)"
+        assert db.execute(query).fetchone() == (2 * built.counts.chunks,)

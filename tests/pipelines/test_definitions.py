@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from codeintel_pipelines.analytics.database import reports
 from codeintel_pipelines.definitions import defs
 from codeintel_pipelines.defs.jobs import FRESHNESS
 
@@ -33,7 +34,9 @@ LINEAGE = {
     "golden_queries": {"generation"},
     "retrieval_evaluation": {"golden_queries"},
     "answer_traces": set(),
-    "analytics_database": {"answer_traces"},
+    "answer_feedback": set(),
+    **{report.name: {"answer_traces", "answer_feedback"} for report in reports()},
+    "analytics_database": {report.name for report in reports()},
 }  # fmt: skip
 BLOCKING = {
     "chunks": {"unique_ids", "spans_inside_files", "files_covered"},
@@ -43,9 +46,15 @@ BLOCKING = {
     "splade_index": {"sparse_finds_itself"},
     "catalog": {"catalog_adds_up"},
     "generation": {"smoke_queries", "citations_match_source"},
-    "answer_traces": {"unique_trace_ids"},
+    "answer_traces": {"no_row_lost"},
+    "answer_feedback": {"no_row_lost"},
 }
-ADVISORY = {dg.AssetCheckKey(dg.AssetKey("retrieval_evaluation"), "no_worse_than_served"), FRESHNESS}
+ADVISORY = {
+    dg.AssetCheckKey(dg.AssetKey("retrieval_evaluation"), "no_worse_than_served"),
+    dg.AssetCheckKey(dg.AssetKey("answer_traces"), "rows_on_time"),
+    dg.AssetCheckKey(dg.AssetKey("answer_feedback"), "rows_on_time"),
+    FRESHNESS,
+}
 BUILT = {"chunks", "embeddings", "faiss_secondary", "lucene_index", "splade_index", "catalog", "generation"}
 JOBS = (
     "build_repository", "compact_repository", "compact_traces", "refresh_analytics", "evaluate_retrieval",

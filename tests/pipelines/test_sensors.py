@@ -6,15 +6,19 @@ Generations come from the specimen of the core's tests: a sensor only looks at m
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from codeintel_core import telemetry
+from codeintel_core.errors import StorageFailed
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.rollback import resume, roll_back
 from codeintel_core.home import Home
+from codeintel_core.reports import runpack
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
 from codeintel_pipelines import watch
@@ -199,3 +203,29 @@ def test_a_failed_run_leaves_a_record_without_secrets(home: Home) -> None:
     assert (record["run_id"], record["job"]) == (result.dagster_run.run_id, "failing")
     assert record["steps"] == {"fails": "RuntimeError: cannot fetch https://***@example.org/x.git"}
     assert "hunter2" not in path.read_text()
+
+
+def test_a_failed_build_leaves_a_runpack_that_names_the_cause(home: Home, source: Repo) -> None:
+    @dg.op
+    def fails() -> None:
+        with telemetry.run("build", home.ledger, run_id=run_id), telemetry.step("build.dense"):
+            raise StorageFailed("the disk of the home folder is full")
+
+    @dg.job
+    def failing() -> None:
+        fails()
+
+    run_id = str(uuid.uuid4())
+    with dg.instance_for_test() as instance:
+        result = failing.execute_in_process(instance=instance, raise_on_error=False, run_id=run_id)
+        resources = {"home": HomeResource(root=str(home.root))}
+        context = dg.build_run_status_sensor_context(
+            "record_failure", result.get_run_failure_event(), instance, result.dagster_run, resources=resources
+        ).for_run_failure()
+        sensors.record_failure(context)
+    parts = runpack.open_pack(home, run_id)
+    assert parts["meta.json"]["trigger"] == "sensor"
+    assert parts["meta.json"]["stopped_because"] == (
+        "build.dense failed: storage-failed: the disk of the home folder is full"
+    )
+    assert parts["report.json"]["failure"]["job"] == "failing"

@@ -8,7 +8,8 @@ from workshop import Workshop, settings_for
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.errors import ModelUnavailable
 from codeintel_core.retrieval.engine import SearchEngine
-from codeintel_core.traces.journal import days, read_day
+from codeintel_core.traces import tables
+from codeintel_core.traces.journal import days
 from codeintel_serving.models import SearchRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
@@ -42,7 +43,8 @@ def test_the_same_question_is_searched_once_per_scope(workshop: Workshop, search
     assert again.run_id != first.run_id
     assert len(searched) == 3
     journal = workshop.home.trace_journal
-    rows = {row["run_id"]: row for row in read_day(journal, days(journal)[-1]).to_pylist()}
+    stored = tables.read_day(tables.traces(workshop.home), days(journal)[-1])
+    rows = {row["run_id"]: row for row in stored.to_pylist()}
     assert "cache.results" in [stage["name"] for stage in rows[again.run_id]["stages"]]
     assert rows[again.run_id]["candidates"] == rows[first.run_id]["candidates"]
 

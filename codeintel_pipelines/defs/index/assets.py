@@ -33,6 +33,7 @@ def embeddings(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mate
         cost = vectors.embed(build)
         return {
             **asdict(cost),
+            "batch_tokens": build.settings.embedding_batch_tokens,
             "dagster/row_count": cost.vectors,
             "dagster/column_schema": column_schema(schemas.embeddings(build.contract.dimension)),
             "contract": asdict(build.contract),

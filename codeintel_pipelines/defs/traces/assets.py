@@ -1,40 +1,67 @@
-"""Traces: the journals that serving writes become one table a day."""
+"""Traces: the journals that serving writes become one table a day, each row once."""
+
+from collections.abc import Callable
 
 import dagster as dg
-import pyarrow.parquet as pq
 
-from codeintel_core import schemas
-from codeintel_core.traces import journal
+from codeintel_core.home import Home
+from codeintel_core.traces import tables
+from codeintel_core.traces.tables import Compacted, DailyTable
 from codeintel_pipelines.partitions import days
 from codeintel_pipelines.resources import HomeResource
-from codeintel_pipelines.stages import bar_plot, column_schema
+from codeintel_pipelines.stages import column_schema
 
 
-@dg.asset(
-    partitions_def=days,
-    group_name="traces",
-    kinds={"parquet"},
-    owners=["team:code-intelligence"],
-    description="One row per search and answer of the day, from every worker's journal, each trace once.",
-    check_specs=[dg.AssetCheckSpec("unique_trace_ids", asset="answer_traces", blocking=True)],
-)
-def answer_traces(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
-    """Write traces/daily/date=DAY/traces.parquet, replacing it at once."""
-    day = context.partition_key
-    table = journal.read_day(home.home.trace_journal, day)
-    target = home.home.trace_daily / f"date={day}" / "traces.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pending = target.with_suffix(".next")
-    pq.write_table(table, pending, compression="zstd")
-    pending.replace(target)
-    operations = table["operation"].to_pylist()
-    ids = table["trace_id"].to_pylist()
+def _materialize(table: DailyTable, day: str) -> dg.MaterializeResult:
+    done = tables.compact(table, day)
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": table.num_rows,
-            "dagster/column_schema": column_schema(schemas.ANSWER_TRACES),
-            "operations": bar_plot({name: operations.count(name) for name in sorted(set(operations))}),
-            "size_bytes": target.stat().st_size,
+            "dagster/row_count": done.rows,
+            "dagster/column_schema": column_schema(table.schema),
+            "size_bytes": table.path(day).stat().st_size,
+            "journaled": done.journaled,
+            "late": done.late,
+            "torn_lines": done.torn,
         },
-        check_results=[dg.AssetCheckResult(check_name="unique_trace_ids", passed=len(set(ids)) == len(ids))],
+        check_results=list(_checks(done)),
     )
+
+
+def _checks(done: Compacted) -> list[dg.AssetCheckResult]:
+    lost = dg.AssetCheckResult(check_name="no_row_lost", passed=done.lost == 0, metadata={"lost": done.lost})
+    facts = {"late": done.late, "of_another_day": done.misdated, "torn_lines": done.torn}
+    on_time = dg.AssetCheckResult(
+        check_name="rows_on_time", severity=dg.AssetCheckSeverity.WARN, passed=not any(facts.values()), metadata=facts
+    )
+    return [lost, on_time]
+
+
+def _specs(asset: str) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec("no_row_lost", asset=asset, blocking=True,
+                          description="Every row of a journal, and every row stored before, is in the table once."),
+        dg.AssetCheckSpec("rows_on_time", asset=asset,
+                          description="No row came late or belongs to another day; no line is torn."),
+    ]  # fmt: skip
+
+
+def _daily(name: str, table_of: Callable[[Home], DailyTable], description: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=name,
+        partitions_def=days,
+        group_name="traces",
+        kinds={"parquet"},
+        owners=["team:code-intelligence"],
+        description=description,
+        check_specs=_specs(name),
+    )
+    def write_day(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+        return _materialize(table_of(home.home), context.partition_key)
+
+    return write_day
+
+
+answer_traces = _daily(
+    "answer_traces", tables.traces, "One row per search and answer of the day, from every worker's journal, each once."
+)
+answer_feedback = _daily("answer_feedback", tables.feedback, "One row per judgement and opened citation of the day.")

@@ -101,7 +101,8 @@ def test_every_step_is_recorded(engine: SearchEngine, generation: Generation) ->
     with run("search", None) as current:
         _search(engine, "torn_lines", generation)
     assert {step.kind for step in current.steps} == {
-        "query.profile", "query.budget", "embed.query", "retrieve.dense", "retrieve.lexical", "retrieve.symbols",
+        "query.profile", "query.budget", "embed.query", "faiss.primary", "retrieve.dense", "retrieve.lexical",
+        "retrieve.symbols",
         "retrieve.sparse", "retrieve.exact", "retrieve.gather", "gate.secondary", "fuse.scores", "hydrate.catalog",
         "rank.priors", "rank.select",
     }  # fmt: skip

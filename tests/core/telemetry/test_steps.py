@@ -14,7 +14,7 @@ import pytest
 
 from codeintel_core.errors import DeadlineExceeded, UnknownFile
 from codeintel_core.telemetry import Run, Status, current_run, ledger, metrics, run, step
-from codeintel_core.telemetry.steps import well_formed_run_id
+from codeintel_core.telemetry.runs import well_formed_run_id
 
 
 def _lines(folder: Path) -> list[dict[str, object]]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from codeintel_core.errors import DeadlineExceeded
+from codeintel_core.home import Home
 from codeintel_core.schemas import ANSWER_TRACES
 from codeintel_core.telemetry import metrics, run, step
-from codeintel_core.traces.journal import TraceJournal, days, read_day
-from codeintel_core.traces.record import AnswerTrace
+from codeintel_core.traces import tables
+from codeintel_core.traces.journal import days
+from codeintel_core.traces.record import AnswerTrace, TraceJournal
 
 _AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -26,8 +30,12 @@ def _trace(query: str = "q", *, at: datetime = _AT, **columns: object) -> Answer
     )  # type: ignore[arg-type]  # fmt: skip
 
 
+def _read_day(folder: Path, day: str) -> pa.Table:
+    return tables.read_day(replace(tables.traces(Home(folder)), journals=folder), day)
+
+
 def _queries(folder: Path, day: str = "2026-01-02") -> list[str]:
-    return read_day(folder, day)["query"].to_pylist()
+    return _read_day(folder, day)["query"].to_pylist()
 
 
 def _journal(folder: Path, *traces: AnswerTrace) -> Path:
@@ -39,13 +47,14 @@ def _journal(folder: Path, *traces: AnswerTrace) -> Path:
 
 def test_a_row_comes_back_as_it_was(tmp_path: Path) -> None:
     candidate = {
-        "chunk_id": 2**62, "repo": "r", "path": "a", "start_line": 1, "end_line": 2, "rank": 1, "score": 0.5,
-        "fused": 0.4, "dense_rank": None, "dense_score": None, "lexical_rank": 1, "lexical_score": 9.0, "cited": True,
+        "chunk_id": 2**62, "repo": "r", "path": "a", "blob": "b", "symbol": "s",
+        "start_line": 1, "end_line": 2, "rank": 1, "score": 0.5,
+        "fused": 0.4, "channels": [{"channel": "lexical", "rank": 1, "score": 9.0}], "cited": True, "citation": 1,
     }  # fmt: skip
     generation = {"repo": "r", "gen_id": "g", "commit": "c", "dagster_run_id": "d"}
     trace = _trace("Größe 😀\n", candidates=[candidate], generations=[generation], limits=["cut"], confidence=0.25)
     _journal(tmp_path, trace)
-    table = read_day(tmp_path, "2026-01-02")
+    table = _read_day(tmp_path, "2026-01-02")
     assert table.schema.equals(ANSWER_TRACES)
     (row,) = table.to_pylist()
     assert (row["query"], row["asked_at"], row["confidence"], row["limits"]) == ("Größe 😀\n", _AT, 0.25, ["cut"])
@@ -62,7 +71,7 @@ def test_a_trace_tells_what_the_run_did(tmp_path: Path) -> None:
             pass
         trace = _trace().close(current)
     _journal(tmp_path, trace)
-    (row,) = read_day(tmp_path, "2026-01-02").to_pylist()
+    (row,) = _read_day(tmp_path, "2026-01-02").to_pylist()
     assert [stage["name"] for stage in row["stages"]] == ["fuse.scores", "synthesize", "fuse.scores"]
     assert row["stopped_because"] == "synthesize timed_out: over budget"
     latency = dict(row["latency_ms"])
@@ -73,7 +82,7 @@ def test_a_trace_tells_what_the_run_did(tmp_path: Path) -> None:
 
 def test_no_confidence_is_nan(tmp_path: Path) -> None:
     _journal(tmp_path, _trace())
-    assert math.isnan(read_day(tmp_path, "2026-01-02")["confidence"][0].as_py())
+    assert math.isnan(_read_day(tmp_path, "2026-01-02")["confidence"][0].as_py())
 
 
 def test_rows_go_to_the_day_they_were_asked_in(tmp_path: Path) -> None:
@@ -150,5 +159,5 @@ def test_a_query_that_is_no_unicode_is_kept(tmp_path: Path) -> None:
 
 def test_no_journal_is_an_empty_table(tmp_path: Path) -> None:
     assert days(tmp_path) == []
-    table = read_day(tmp_path, "2026-01-02")
+    table = _read_day(tmp_path, "2026-01-02")
     assert (table.num_rows, table.schema) == (0, ANSWER_TRACES)

@@ -23,7 +23,8 @@ from codeintel_core.database import Query
 from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry.ledger import read as read_ledger
-from codeintel_core.traces.journal import days, read_day
+from codeintel_core.traces import tables
+from codeintel_core.traces.journal import days
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.models import AnswerRequest
 from codeintel_serving.recording import Caller
@@ -97,10 +98,10 @@ def statuses(services: Services, run_id: str) -> dict[str, str]:
 
 
 def row_of(services: Services, run_id: str) -> dict[str, Any]:
-    journal = services.home.trace_journal
-    rows = [row for day in days(journal) for row in read_day(journal, day).to_pylist() if row["run_id"] == run_id]
-    (row,) = rows
-    return dict(row)
+    table = tables.traces(services.home)
+    rows = [row for day in days(table.journals) for row in tables.read_day(table, day).to_pylist()]
+    (row,) = [row for row in rows if row["run_id"] == run_id]
+    return row
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])

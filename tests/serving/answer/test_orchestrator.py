@@ -15,7 +15,7 @@ from workshop import Workshop, settings_for
 from codeintel_core.errors import DeadlineExceeded, RetrievalUnavailable
 from codeintel_core.generations.generation import Generation
 from codeintel_core.retrieval.engine import SearchEngine
-from codeintel_core.traces.journal import read_day
+from codeintel_core.traces import tables
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.answer.events import StageEvent, TraceEvent
 from codeintel_serving.models import AnswerRequest
@@ -50,7 +50,7 @@ def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def last_row(workshop: Workshop) -> dict[str, Any]:
-    row: dict[str, Any] = read_day(workshop.home.trace_journal, f"{datetime.now(UTC):%Y-%m-%d}").to_pylist()[-1]
+    row: dict[str, Any] = tables.read_day(tables.traces(workshop.home), f"{datetime.now(UTC):%Y-%m-%d}").to_pylist()[-1]
     return row
 
 

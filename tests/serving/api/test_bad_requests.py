@@ -17,7 +17,7 @@ def assert_problem(response: httpx.Response, status: int, code: str, workshop: W
     assert response.headers["content-type"] == "application/problem+json"
     found: dict[str, Any] = response.json()
     assert found.keys() == {
-        "type", "title", "status", "detail", "code", "run_id", "trace_id", "stage", "limits", "errors"
+        "type", "title", "status", "detail", "code", "run_id", "trace_id", "runpack", "stage", "limits", "errors"
     }  # fmt: skip
     assert (found["status"], found["code"], found["type"]) == (status, code, f"/problems/{code}")
     assert found["run_id"] == response.headers["x-run-id"]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from workshop import Workshop
 
-from codeintel_core.traces.journal import read_day
+from codeintel_core.traces import tables
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +30,7 @@ def sse_events(client: httpx.Client, body: dict[str, Any]) -> list[tuple[str, An
 
 
 def rows(workshop: Workshop) -> list[dict[str, Any]]:
-    return read_day(workshop.home.trace_journal, f"{datetime.now(UTC):%Y-%m-%d}").to_pylist()
+    return tables.read_day(tables.traces(workshop.home), f"{datetime.now(UTC):%Y-%m-%d}").to_pylist()
 
 
 def test_search_ranks_the_definition_first_and_says_why(http: httpx.Client) -> None:

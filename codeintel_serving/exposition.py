@@ -1,0 +1,100 @@
+"""What /metrics answers: the counters of the process, and the state of the server as it is at the scrape.
+
+With PROMETHEUS_MULTIPROC_DIR set, every worker answers the counters of all of them (no exemplars then); the state is
+always that of the worker that answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from codeintel_core.generations.generation import Generation
+from codeintel_core.telemetry import metrics, providers
+from codeintel_serving.services import Services
+
+MAX_REPOSITORIES = 200
+"""Repositories with labels of their own; the rest is left to sums, so that labels stay bounded."""
+_KINDS = ("chunks", "primary", "secondary", "tombstones", "lucene")
+
+
+def exposed(services: Services, accept: str) -> tuple[bytes, str]:
+    """Body and media type: OpenMetrics (with exemplars) for who accepts it, else the text format."""
+    registry = counters()
+    registry.register(_State(services))
+    encode, media_type = choose_encoder(accept)
+    return encode(registry), media_type
+
+
+def counters() -> CollectorRegistry:
+    """What was counted: by this process, or by all workers where they share a folder."""
+    registry = CollectorRegistry()
+    if metrics.IS_MULTIPROCESS:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(_Process())
+    return registry
+
+
+class _Process(Collector):
+    """The registry of this process."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield from metrics.REGISTRY.collect()
+
+
+class _State(Collector):
+    """What is loaded, read at the scrape: nothing here can be stale, and nothing is loaded for it."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        serving = self._services.library.serving()
+        yield _total("codeintel_generations_serving", "Generations that serve.", len(serving))
+        yield from self._sizes(serving)
+        named = serving[:MAX_REPOSITORIES]
+        now = datetime.now(UTC)
+        yield _by_repo(
+            "codeintel_generation_age_seconds", "Time since the served generation was built.",
+            [(g.repo, (now - g.manifest.created_at).total_seconds()) for g in named],
+        )  # fmt: skip
+        yield _by_repo(
+            "codeintel_secondary_ratio", "(secondary + tombstones) / primary of what serves.",
+            [(g.repo, g.manifest.counts.compaction_ratio) for g in named],
+        )  # fmt: skip
+        known = [(g.repo, self._services.freshness.known(g)) for g in named]
+        yield _by_repo(
+            "codeintel_commits_behind", "Commits of the mirror that what serves lacks, where last counted.",
+            [(repo, lag.commits) for repo, lag in known if lag is not None and lag.commits is not None],
+        )  # fmt: skip
+        yield _total("codeintel_catalog_connections", "DuckDB catalogs that are open for reading.", len(serving))
+        sampling = providers.get().sampling
+        yield _total(
+            "codeintel_spans_held", "Spans that wait for the end of their trace.", sampling.held if sampling else 0
+        )
+
+    def _sizes(self, serving: list[Generation]) -> Iterator[Metric]:
+        sizes = GaugeMetricFamily("codeintel_index_entries", "Entries of the served indexes by kind.", labels=["kind"])
+        for kind in _KINDS:
+            sizes.add_metric([kind], sum(getattr(g.manifest.counts, kind) for g in serving))
+        yield sizes
+
+
+def _total(name: str, about: str, value: float) -> Metric:
+    family = GaugeMetricFamily(name, about)
+    family.add_metric([], value)
+    return family
+
+
+def _by_repo(name: str, about: str, values: list[tuple[str, float]]) -> Metric:
+    family = GaugeMetricFamily(name, about, labels=["repo"])
+    for repo, value in values:
+        family.add_metric([repo], value)
+    return family
