@@ -16,6 +16,7 @@ from codeintel_core.indexes.dense import DenseIndex, Operating
 from codeintel_core.indexes.gpu import Wanted
 from codeintel_core.indexes.lexical import LexicalIndex
 from codeintel_core.repository.git import GitRepository
+from codeintel_core.secrets import redact_bytes
 from codeintel_core.telemetry import step
 
 
@@ -69,17 +70,19 @@ class Generation:
         return self.manifest.repo
 
     def read_file(self, path: str) -> bytes | None:
-        """Content of a file in the pinned commit, or None when it is not a file there."""
-        return self._git.blob_at(self.manifest.commit, path)
+        """Content of a file in the pinned commit, secrets masked, or None when it is not a file there."""
+        data = self._git.blob_at(self.manifest.commit, path)
+        return None if data is None else redact_bytes(data)[0]
 
     def matches_source(self, chunk: ChunkRow) -> bool:
-        """Whether the chunk's text equals the bytes of its span in the pinned commit."""
+        """Whether the chunk's text equals the bytes of its span in the pinned commit, secrets masked in both."""
         return _is_span(chunk, self.read_file(chunk.path))
 
     def matching(self, chunks: Sequence[ChunkRow]) -> list[bool]:
         """`matches_source` of several chunks, through one git process."""
         files = self._git.files_at(self.manifest.commit, [chunk.path for chunk in chunks])
-        return [_is_span(chunk, files.get(chunk.path)) for chunk in chunks]
+        masked = {path: redact_bytes(data)[0] for path, data in files.items()}
+        return [_is_span(chunk, masked.get(chunk.path)) for chunk in chunks]
 
     def acquire(self) -> bool:
         """Take a reference; False when it is already closed."""
