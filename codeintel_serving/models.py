@@ -272,6 +272,9 @@ class RepositoryStatus(_Model):
     group: str = Field(description="Group it was registered in, '' when none.")
     held: str = Field(description="Why automatic builds wait after a roll back, '' when they do not.")
     sparse: str = Field(description="Sparse index: its model and size, or why there is none (`not_configured`).")
+    generations: list[str] = Field(
+        description="Ids of the generations that are kept, newest first; `as_of` takes them."
+    )
     dense_device: str = Field(description="Where the primary is searched, with the reason when it is not as set.")
     problem: str = Field(description="Why CURRENT does not serve or a channel is missing, '' when all is well.")
 

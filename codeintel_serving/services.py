@@ -17,7 +17,7 @@ from codeintel_core.embedding.queries import CachedQueries
 from codeintel_core.errors import CodeIntelError, UnknownGeneration, UnknownRepository
 from codeintel_core.generations import rollback
 from codeintel_core.generations.generation import Generation
-from codeintel_core.generations.reader import Library
+from codeintel_core.generations.reader import Library, kept
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
@@ -177,6 +177,7 @@ class Services:
 
     def _repository_status(self, name: str) -> RepositoryStatus:
         group, held = self._registered(name)
+        generations = kept(self.home.repository(name))[::-1]
         try:
             generation = self.library.reader(name).acquire()
         except CodeIntelError as error:
@@ -191,6 +192,7 @@ class Services:
                 group=group,
                 held=held,
                 sparse="",
+                generations=generations,
                 dense_device="",
                 problem=without_server_paths(str(error)),
             )
@@ -207,6 +209,7 @@ class Services:
                 group=group,
                 held=held,
                 sparse=freshness.sparse_state(generation, is_configured=self.settings.has_sparse),
+                generations=generations,
                 dense_device=generation.dense.primary.device.text,
                 problem=self.freshness.problem(generation),
             )

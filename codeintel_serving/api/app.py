@@ -43,6 +43,7 @@ from codeintel_serving.problems import invalid_arguments, problem_of
 from codeintel_serving.readiness import readiness
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
+from codeintel_serving.web import pages
 
 
 def create_app(services: Services) -> FastAPI:
@@ -72,6 +73,7 @@ def create_app(services: Services) -> FastAPI:
     _add_questions(app, services)
     _add_operations(app, services)
     app.router.routes.append(Route("/mcp", mcp, include_in_schema=False))  # as an app: with its own Host protection
+    app.router.routes.extend(pages.routes())
     return app
 
 
