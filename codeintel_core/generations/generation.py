@@ -11,12 +11,12 @@ from codeintel_core.errors import CodeIntelError, GenerationCorrupt
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.leases import ReaderLease
 from codeintel_core.generations.manifest import Manifest
-from codeintel_core.home import RepositoryHome
+from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.indexes.dense import DenseIndex, Operating
 from codeintel_core.indexes.gpu import Wanted
 from codeintel_core.indexes.lexical import LexicalIndex
 from codeintel_core.repository.git import GitRepository
-from codeintel_core.secrets import redact_bytes
+from codeintel_core.secrets import purged, redact_bytes
 from codeintel_core.telemetry import step
 
 
@@ -34,6 +34,7 @@ class Generation:
     def __init__(self, folder: Path, manifest: Manifest, mirror: Path, device: Wanted = "cpu") -> None:
         self.manifest = manifest
         self._git = GitRepository(mirror)
+        self._purged = purged.load(Home(mirror.parent.parent.parent).purged)
         self._users = 0
         self._retired = False
         self._closed = False
@@ -72,7 +73,11 @@ class Generation:
     def read_file(self, path: str) -> bytes | None:
         """Content of a file in the pinned commit, secrets masked, or None when it is not a file there."""
         data = self._git.blob_at(self.manifest.commit, path)
-        return None if data is None else redact_bytes(data)[0]
+        return None if data is None else self.cleaned(data)
+
+    def cleaned(self, data: bytes) -> bytes:
+        """The whole content of a file as it may be shown: secrets and what was purged masked, byte for byte."""
+        return redact_bytes(self._purged.mask(data)[0])[0]
 
     def matches_source(self, chunk: ChunkRow) -> bool:
         """Whether the chunk's text equals the bytes of its span in the pinned commit, secrets masked in both."""
@@ -81,7 +86,7 @@ class Generation:
     def matching(self, chunks: Sequence[ChunkRow]) -> list[bool]:
         """`matches_source` of several chunks, through one git process."""
         files = self._git.files_at(self.manifest.commit, [chunk.path for chunk in chunks])
-        masked = {path: redact_bytes(data)[0] for path, data in files.items()}
+        masked = {path: self.cleaned(data) for path, data in files.items()}
         return [_is_span(chunk, masked.get(chunk.path)) for chunk in chunks]
 
     def acquire(self) -> bool:
