@@ -145,7 +145,7 @@ def test_planted_secrets_are_nowhere_and_a_purge_removes_what_looked_harmless(ho
     clean = runs.build(home, "garden")
     assert places(home, CODENAME) == []
     report = purge("garden", "--path", "docs/garden.md", "--yes")
-    assert report["generations"] == {"garden": [clean.parent, clean.gen_id]}  # its Lucene still has the deleted document
+    assert report["generations"] == {"garden": [clean.parent, clean.gen_id]}  # whose Lucene has it, marked as deleted
     assert report["left"] == []
     assert places(home, UNSAID) == []
     source.commit({"docs/garden.md": FILES["docs/garden.md"]})
