@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from codeintel_core import identity
 from codeintel_core.embedding.cache import VectorCache
+from codeintel_core.embedding.sparse.cache import SparseCache
+from codeintel_core.embedding.text import embedded_text
 from codeintel_core.errors import BuildInProgress, CodeIntelError, GitFailed, InvalidRequest
 from codeintel_core.generations import leases, retention
 from codeintel_core.generations import manifest as manifests
@@ -132,15 +133,18 @@ def _words(folder: Path, repo: str, target: Target) -> set[str]:
 
 
 def _forget_vectors(home: Home, folder: Path, repo: str, target: Target) -> int:
-    """Delete the cached vectors of the chunks that held it."""
-    contract = manifests.load(folder).contract
-    ids = {row["chunk_id"] for row in find.dirty_chunks(folder, repo, target)}
-    rows = pq.read_table(folder / "embeddings.parquet", columns=["chunk_id", "text_key"]).to_pylist()
-    keys = [row["text_key"] for row in rows if row["chunk_id"] in ids]
-    if not keys:
+    """Delete the cached vectors, dense and sparse, of the chunks that held it."""
+    manifest, rows = manifests.load(folder), find.dirty_chunks(folder, repo, target)
+    texts = [embedded_text(row["text"], row["symbol"]) for row in rows]
+    if not texts:
         return 0
-    with VectorCache(home.vectors(contract.contract_id), contract) as cache:
-        return cache.delete_many(keys)
+    dense, sparse = manifest.contract, manifest.sparse.contract
+    with VectorCache(home.vectors(dense.contract_id), dense) as cache:
+        count = cache.delete_many([identity.text_key(dense.contract_id, text) for text in texts])
+    if sparse is not None:
+        with SparseCache(home.vectors(sparse.contract_id), sparse) as impacts:
+            count += impacts.delete_many(impacts.keys(texts))
+    return count
 
 
 def _replace_generations(repository: RepositoryHome, gen_ids: list[str], rebuild: Rebuild, report: Report) -> None:
