@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from codeintel_core.errors import CodeIntelError
+from codeintel_core.secrets import RedactingFormatter, redact
 from codeintel_core.settings import get_settings
 
 _LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
@@ -33,7 +34,8 @@ def build_app() -> typer.Typer:
 def _log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(level)  # on the handler: progress records pass their logger at INFO without being printed
-    logging.basicConfig(level=level, handlers=[handler], format=_LOG_FORMAT)
+    handler.setFormatter(RedactingFormatter(_LOG_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
         _log_to_stderr(get_settings().log_level)
         build_app()()
     except CodeIntelError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {redact(str(error))[0]}\n")
         sys.exit(EXIT_FAILED)
     except ValidationError as error:
         problem = error.errors()[0]

@@ -22,6 +22,7 @@ from typing import Any, Self
 from opentelemetry import trace
 
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
+from codeintel_core.secrets import redact, redact_values
 from codeintel_core.telemetry import metrics
 from codeintel_core.telemetry.conventions import KINDS, Status
 from codeintel_core.telemetry.ledger import Ledger
@@ -82,7 +83,12 @@ class Step:
         run = self._run
         start_ms = (self._started - run.started_monotonic) * 1000 if run else 0.0
         record = StepRecord(
-            self.kind, status, reason, round(start_ms, 3), round(seconds * 1000, 3), dict(self._attributes)
+            self.kind,
+            status,
+            redact(reason)[0],
+            round(start_ms, 3),
+            round(seconds * 1000, 3),
+            redact_values(self._attributes),
         )
         try:
             self._publish(record, seconds)

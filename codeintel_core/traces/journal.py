@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 
 from codeintel_core.schemas import ANSWER_TRACES
+from codeintel_core.secrets import redact_values
 from codeintel_core.telemetry import metrics
 from codeintel_core.traces.record import MAY_BE_NAN, AnswerTrace
 
@@ -35,9 +36,9 @@ class TraceJournal:
         self._is_torn = False
 
     def write(self, trace: AnswerTrace) -> bool:
-        """Append one row in one write call; False when it could not be stored."""
+        """Append one row, secrets masked, in one write call; False when it could not be stored."""
         try:
-            line = orjson.dumps(trace.as_row()) + b"\n"
+            line = orjson.dumps(redact_values(trace.as_row())) + b"\n"
             with self._lock:
                 file = self._file_of(f"{trace.asked_at.astimezone(UTC):%Y-%m-%d}")
                 if self._is_torn:

@@ -44,6 +44,7 @@ from codeintel_serving.problems import checked, invalid_arguments
 from codeintel_serving.readiness import Board, readiness
 from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import load
+from codeintel_serving.web import pages
 
 
 def create_app(services: Services) -> FastAPI:
@@ -81,6 +82,7 @@ def create_app(services: Services) -> FastAPI:
     add_tools(app, services)
     _add_operations(app, services, board)
     app.router.routes.append(Route("/mcp", mcp, include_in_schema=False))  # as an app: with its own Host protection
+    app.router.routes.extend(pages.routes())
     return app
 
 
