@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from codeintel_core.errors import CodeIntelError
+from codeintel_core.secrets import redact
 from codeintel_core.settings import get_settings
 from codeintel_core.telemetry.logs import SafeFormatter, keep_recent
 
@@ -44,7 +45,7 @@ def main() -> None:
         _log_to_stderr(get_settings().log_level)
         build_app()()
     except CodeIntelError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {redact(str(error))[0]}\n")
         sys.exit(EXIT_FAILED)
     except ValidationError as error:
         problem = error.errors()[0]

@@ -171,6 +171,11 @@ class Home:
         return self.root / "failures"
 
     @property
+    def purged(self) -> Path:
+        """What was purged and must not come back (JSON)."""
+        return self.root / "purged.json"
+
+    @property
     def analytics(self) -> Path:
         """DuckDB file for analysts."""
         return self.root / "analytics" / "codeintel.duckdb"

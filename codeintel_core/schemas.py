@@ -20,6 +20,7 @@ FILES = pa.schema(
         _field("lines", pa.int32(), "number of lines (0 when skipped)"),
         _field("chunks", pa.int32(), "number of chunks (0 when skipped)"),
         _field("skip_reason", pa.string(), "'' when indexed, else why it was skipped"),
+        _field("redactions", pa.int32(), "values that were masked as secrets"),
     ]
 )
 
@@ -45,7 +46,7 @@ CHUNKS = pa.schema(
         _field("part", pa.int32(), "index of this piece of a split definition, from 0"),
         _field("parts", pa.int32(), "number of pieces of the definition (1 when whole)"),
         _field("tokens", pa.int32(), "tokens of the text under the embedding contract's tokenizer"),
-        _field("text", pa.string(), "exact text of the span"),
+        _field("text", pa.string(), "exact text of the span, secrets masked"),
     ]
 )
 

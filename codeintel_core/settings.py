@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     embedding_batch_tokens: int = Field(4096, ge=256, le=1 << 20, description="Tokens (padding included) per batch.")
 
     max_file_bytes: int = Field(1_000_000, ge=1_000, description="Larger files are skipped (reason `too_large`).")
+    secret_files: str = Field(
+        "", max_length=10_000, description="More globs of files that are never read; `!glob` allows a denied one."
+    )
     jvm_heap_mb: int = Field(512, ge=64, description="Heap of the Lucene JVM, in MiB.")
     dense_flat_max: int = Field(10_000, ge=1, description="Up to this many vectors the primary is exact (Flat).")
     dense_min_recall: float = Field(

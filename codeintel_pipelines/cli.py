@@ -150,6 +150,25 @@ def gc(
 
 
 @app.command()
+def purge(
+    name: Annotated[str, typer.Argument(help="Repository, for --path.")] = "",
+    text: Annotated[str, typer.Option(help="Text to purge; `-` reads it from stdin, out of the shell's history.")] = "",
+    pattern: Annotated[str, typer.Option(help="RE2 pattern whose matches are purged.")] = "",
+    path: Annotated[str, typer.Option(help="Path of a file to purge.")] = "",
+    blob: Annotated[str, typer.Option(help="Git object id of a file to purge, wherever it is.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Purge; without it, only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove a text or file from all generations, caches, traces and logs, keep it out, and prove that it is gone."""
+    from codeintel_core.home import Home
+    from codeintel_core.settings import get_settings
+    from codeintel_pipelines import commands
+
+    settings = get_settings()
+    commands.purge(Home(settings.home), settings, name, text, pattern, path, blob, yes, as_json)
+
+
+@app.command()
 def analytics(as_json: Json = False) -> None:
     """Turn trace journals into tables and rewrite codeintel.duckdb (runs the Dagster jobs)."""
     from codeintel_core.home import Home

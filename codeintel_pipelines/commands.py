@@ -109,6 +109,25 @@ def gc(home: Home, settings: Settings, names: Sequence[str], dry_run: bool, as_j
         )
 
 
+def purge(
+    home: Home, settings: Settings, name: str, text: str, pattern: str, path: str, blob: str, yes: bool, as_json: bool
+) -> None:
+    """Purge, or say what would be; exit code 1 when the scan afterwards still found something."""
+    from codeintel_pipelines.purge import purge as purges
+
+    if text == "-":
+        text = sys.stdin.read().rstrip("\r\n")
+    target = purges.target_of(home, text=text, pattern=pattern, repo=name, path=path, blob=blob)
+
+    def rebuild(repo: str) -> Manifest:
+        return _run_build(home, repo, force=True)
+
+    report = purges.purge(home, settings, target, text=text, rebuild=rebuild, is_dry=not yes)
+    print(json.dumps(asdict(report)) if as_json else "\n".join(purges.lines(report)))
+    if report.left:
+        raise typer.Exit(1)
+
+
 def _build_one(home: Home, settings: Settings, name: str, force: bool) -> dict[str, str]:
     hold = hold_of(home, name)
     try:

@@ -161,6 +161,7 @@ def _status_lines(state: RepositoryStatus) -> list[str]:
             f"  commits behind   {behind}",
             f"  files            {state.coverage.get('indexed', 0)} of {state.files}",
             f"  skipped          {skipped or 'none'}",
+            f"  redacted         {state.redacted.get('values', 0)} values in {state.redacted.get('files', 0)} files",
             f"  chunks           {state.chunks}",
             f"  secondary ratio  {state.secondary_ratio:.1%}",
             f"  sparse           {printable(state.sparse)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -97,8 +98,9 @@ def coverage(
     generations: Sequence[Generation], degraded: Mapping[str, str], idle: Mapping[str, str] | None = None
 ) -> Coverage:
     """What a request searched: repositories, files left out by reason, channels that did not complete or run."""
-    skipped: dict[str, int] = {}
+    skipped, masked = dict[str, int](), Counter[str]()
     for generation in generations:
+        masked.update(generation.manifest.redacted)
         for reason, files in generation.manifest.coverage.items():
             if reason != "indexed":
                 skipped[reason] = skipped.get(reason, 0) + files
@@ -108,6 +110,7 @@ def coverage(
     return Coverage(
         searched=[generation.repo for generation in generations],
         skipped=dict(sorted(skipped.items())),
+        redacted=dict(masked),
         degraded={name: without_server_paths(reason) for name, reason in degraded.items()},
         idle=dict(idle or {}),
     )

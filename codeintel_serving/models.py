@@ -222,6 +222,9 @@ class Coverage(Model):
 
     searched: list[str] = Field(description="Repositories searched.")
     skipped: dict[str, int] = Field(description="Files that are not indexed, by reason.")
+    redacted: dict[str, int] = Field(
+        description="Masked `values` that look like secrets, and the `files` they were in; empty when there were none."
+    )
     degraded: dict[str, str] = Field(description="Channels that did not complete, with the reason.")
     idle: dict[str, str] = Field(description="Channels that were not needed or are `not_configured`.")
 
@@ -398,6 +401,9 @@ class RepositoryStatus(Model):
     files: int = Field(description="Files of the commit.")
     chunks: int = Field(description="Indexed spans.")
     coverage: dict[str, int] = Field(description="Files by `indexed` or the reason they were skipped.")
+    redacted: dict[str, int] = Field(
+        description="Masked `values` that look like secrets, and the `files` they were in; empty when there were none."
+    )
     secondary_ratio: float = Field(description="(secondary + tombstones) / primary; compaction is due when it grows.")
     group: str = Field(description="Group it was registered in, '' when none.")
     held: str = Field(description="Why automatic builds wait after a roll back, '' when they do not.")

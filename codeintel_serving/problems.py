@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded, InvalidRequest
+from codeintel_core.secrets import redact
 from codeintel_core.telemetry import Run, Status, current_run
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import FieldError, Problem
@@ -23,7 +24,7 @@ _log = logging.getLogger("codeintel.serving")
 
 def problem(code: str, title: str, status: int, detail: str, errors: Sequence[FieldError] = ()) -> Problem:
     """A problem that carries the ids of the current run."""
-    run = current_run()
+    run, detail = current_run(), redact(detail)[0]
     return Problem(
         type=f"/problems/{code}",
         title=title,

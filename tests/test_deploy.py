@@ -22,6 +22,7 @@ from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.telemetry import metrics
 from codeintel_serving.services import Services
+from tests.conftest import skip_unavoidable
 from tests.fake_endpoint import FakeEndpoint, completion, said, streamed
 from tests.serving.running import running, until
 from tests.serving.workshop import FILES, Workshop, new_repository, settings_for
@@ -36,10 +37,10 @@ NEEDS_EVENTS = {"Steps that did not complete", "Findings of exported runs", "Tra
 """Panels that are rightly empty while nothing goes wrong or is exported."""
 
 
-def _needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(
-        shutil.which(program) is None, reason=f"unavoidable: {program} is not installed (apt-get install prometheus)"
-    )
+@pytest.fixture
+def _prometheus_is_there() -> None:
+    if not (shutil.which("promtool") and shutil.which("prometheus")):
+        skip_unavoidable("no-prometheus")
 
 
 def _run(*arguments: str, cwd: Path = PROMETHEUS, stdin: bytes = b"") -> str:
@@ -48,7 +49,7 @@ def _run(*arguments: str, cwd: Path = PROMETHEUS, stdin: bytes = b"") -> str:
     return done.stdout.decode() + done.stderr.decode()
 
 
-@_needs("promtool")
+@pytest.mark.usefixtures("_prometheus_is_there")
 def test_configuration_and_rules() -> None:
     _run("promtool", "check", "config", "prometheus.yml")
     _run("promtool", "test", "rules", "rules_test.yml")
@@ -108,7 +109,7 @@ def _values(result: list[Any]) -> list[str]:
 
 
 @pytest.mark.e2e
-@_needs("prometheus")
+@pytest.mark.usefixtures("_prometheus_is_there")
 def test_every_query_of_the_dashboard_runs(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     mirror.add(home, str(new_repository(tmp_path / "shop", FILES)), name="shop")

@@ -14,6 +14,7 @@ from codeintel_core.chunking.spans import outline_of
 from codeintel_core.chunking.symbols import symbols_of
 from codeintel_core.chunking.tokens import TokenCounter
 from codeintel_core.identity import chunk_id
+from codeintel_core.secrets import redact_bytes
 
 CHUNKER_VERSION = 2
 """Raised whenever the same file would give other chunks or symbols."""
@@ -30,15 +31,17 @@ def chunk_file(
     """Chunks and symbols of one file; a file that is not indexed comes back with its `skip_reason`.
 
     Any bytes are accepted and nothing is raised for their content: what the grammar cannot read is cut by lines.
+    Secrets are masked before anything else looks at the content, byte for byte, so spans are those of the blob.
     """
     language = language_of(path, data[:_BINARY_PEEK_BYTES])
     file_class = class_of(path, language, data[:max_file_bytes])
     if reason := _skip_reason(data, file_class, max_file_bytes):
         return _skipped(path, blob, len(data), language.name, file_class, reason)
+    data, redactions = redact_bytes(data)
     text, encoding = _decoded(data)
     lines = Lines(data, text, tokens)
     outline, pieces = _cut(language, data, lines, max_tokens)
-    row = FileRow(path, blob, len(data), language.name, file_class, encoding, lines.count, len(pieces), "")
+    row = FileRow(path, blob, len(data), language.name, file_class, encoding, lines.count, len(pieces), "", redactions)
     chunks = _chunks(repo, row, language, pieces, lines, outline)
     symbols = symbols_of(repo, path, blob, language.name, outline, chunks) if outline else []
     return FileChunks(row, chunks, symbols)

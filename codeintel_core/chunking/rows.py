@@ -25,6 +25,7 @@ class FileRow:
     lines: int
     chunks: int
     skip_reason: str
+    redactions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,20 @@ class ContentCache:
         with self._translated(), self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", values)
 
+    def delete_many(self, keys: Sequence[str]) -> int:
+        """Forget the vectors of `keys` and overwrite where they were; returns how many there were.
+
+        Raises:
+            StorageFailed: the file cannot be written.
+        """
+        with self._translated():
+            self._db.execute("PRAGMA secure_delete=ON")
+            with self._transaction():
+                names = [(bytes.fromhex(key),) for key in dict.fromkeys(keys)]
+                count = self._db.executemany("DELETE FROM vectors WHERE key = ?", names).rowcount
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

@@ -17,6 +17,7 @@ from codeintel_core.indexes.dense import DenseIndex, Operating
 from codeintel_core.indexes.gpu import Wanted
 from codeintel_core.indexes.lexical import LexicalIndex
 from codeintel_core.repository.git import GitRepository
+from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.objects import ObjectReader
 from codeintel_core.telemetry import step
 
@@ -36,6 +37,7 @@ class Generation:
         self.manifest = manifest
         self._git = GitRepository(mirror)
         self._objects = ObjectReader(mirror)
+        self._masks = Masks(mirror)
         self._users = 0
         self._retired = False
         self._closed = False
@@ -72,8 +74,13 @@ class Generation:
         return self.manifest.repo
 
     def read_file(self, path: str) -> bytes | None:
-        """Content of a file in the pinned commit, or None when it is not a file there."""
-        return self._git.blob_at(self.manifest.commit, path)
+        """Content of a file in the pinned commit, secrets masked, or None when it is not a file there."""
+        data = self._git.blob_at(self.manifest.commit, path)
+        return None if data is None else self.cleaned(data)
+
+    def cleaned(self, data: bytes) -> bytes:
+        """The whole content of a file as it may be shown: secrets and what was purged masked, byte for byte."""
+        return self._masks.data(data)
 
     @property
     def git(self) -> GitRepository:
@@ -81,22 +88,24 @@ class Generation:
         return self._git
 
     def texts(self, files: Sequence[FileRow]) -> Iterator[tuple[FileRow, bytes]]:
-        """Files of the pinned commit and their text as UTF-8, in the order given, through one git process.
+        """Files of the pinned commit and their text as UTF-8, masked, in the order given, through one git process.
 
         Raises:
             GitFailed: a blob is missing from the mirror.
         """
         for file, (_, data) in zip(files, self._git.blobs(file.blob for file in files), strict=True):
-            yield file, data if file.encoding == "utf-8" else data.decode(file.encoding).encode()
+            shown = self.cleaned(data)
+            yield file, shown if file.encoding == "utf-8" else shown.decode(file.encoding).encode()
 
     def matches_source(self, chunk: ChunkRow) -> bool:
-        """Whether the chunk's text equals the bytes of its span in the pinned commit."""
+        """Whether the chunk's text equals the bytes of its span in the pinned commit, secrets masked in both."""
         return _is_span(chunk, self.read_file(chunk.path))
 
     def matching(self, chunks: Sequence[ChunkRow]) -> list[bool]:
         """`matches_source` of several chunks, through a git process that stays open; raises `GitFailed`."""
         files = self._objects.files_at(self.manifest.commit, [chunk.path for chunk in chunks])
-        return [_is_span(chunk, files.get(chunk.path)) for chunk in chunks]
+        masked = {path: self.cleaned(data) for path, data in files.items()}
+        return [_is_span(chunk, masked.get(chunk.path)) for chunk in chunks]
 
     def acquire(self) -> bool:
         """Take a reference; False when it is already closed."""

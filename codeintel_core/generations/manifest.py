@@ -74,6 +74,7 @@ class Versions(_Frozen):
     chunker: int
     analysis: int
     text: int
+    secrets: str = ""  # rules and deny list; '' was before there were any
 
 
 NOT_CONFIGURED = "not_configured"
@@ -115,6 +116,7 @@ class Manifest(_Frozen):
     dense: dict[str, Any]  # kind, metric, operating point, recall curve
     counts: Counts
     coverage: dict[str, int]  # 'indexed' and every skip reason -> files
+    redacted: dict[str, int] = {}  # masked 'values', and the 'files' they were in; empty when there were none
     reuse: dict[str, int]  # what was taken over instead of computed
     files: dict[str, FileDigest]
     sparse: SparseFacts = SparseFacts(reason=NOT_CONFIGURED)

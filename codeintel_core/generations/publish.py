@@ -53,7 +53,7 @@ def publish(home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
         target = home.generation(manifest.gen_id)
         staging.rename(target)
         _fsync(home.generations)
-        _point(home, manifest.gen_id)
+        point_at_locked(home, manifest.gen_id)
     return target
 
 
@@ -67,10 +67,11 @@ def point_at(home: RepositoryHome, gen_id: str) -> None:
     with publish_lock(home):
         if not folder.is_dir():  # collected while it was verified
             raise unknown
-        _point(home, gen_id)
+        point_at_locked(home, gen_id)
 
 
-def _point(home: RepositoryHome, gen_id: str) -> None:
+def point_at_locked(home: RepositoryHome, gen_id: str) -> None:
+    """Write CURRENT, durably; the caller holds the publish lock."""
     pending = home.current.with_name("CURRENT.tmp")
     with pending.open("w") as file:
         file.write(gen_id + "\n")

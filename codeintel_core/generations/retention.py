@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from codeintel_core.errors import GenerationCorrupt, UnknownGeneration
 from codeintel_core.generations import leases
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest
-from codeintel_core.generations.publish import current_id, publish_lock
+from codeintel_core.generations.publish import current_id, point_at_locked, publish_lock
 from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.repository.git import GitRepository
 
@@ -149,6 +149,28 @@ def gc(home: RepositoryHome, *, keep_last: int, min_age: timedelta, dry_run: boo
     for path in home.doomed.glob("*"):  # each by itself: another collection may be adding to the folder
         shutil.rmtree(path, ignore_errors=True)
     return done
+
+
+def drop(home: RepositoryHome, gen_ids: Collection[str]) -> None:
+    """Remove generations at once, whoever pinned or reads them; CURRENT moves to the newest of the others, if any.
+
+    Readers that have one open keep it until they let go; no new reader sees it.
+    """
+    with publish_lock(home):
+        left = [path.name for path in sorted(home.generations.glob("*")) if path.name not in gen_ids]
+        if current_id(home) in gen_ids:
+            if left:
+                point_at_locked(home, left[-1])
+            else:
+                home.current.unlink()
+        home.doomed.mkdir(exist_ok=True)
+        git = GitRepository(home.mirror)
+        for gen_id in gen_ids:
+            home.generation(gen_id).rename(home.doomed / f"{gen_id}-{datetime.now(UTC):%Y%m%dt%H%M%S%f}")
+            git.git("update-ref", "-d", _REFS + gen_id)
+            (home.pins / gen_id).unlink(missing_ok=True)
+    for path in home.doomed.glob("*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def clear_interrupted_adds(home: Home, *, min_age: timedelta, dry_run: bool = False) -> list[str]:

@@ -16,6 +16,7 @@ from typing import IO
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import GitFailed
 from codeintel_core.repository.git import CONFIG, environment
+from codeintel_core.secrets import redact
 
 _PIECE_BYTES = 65_536
 _LOOK_S = 0.02
@@ -35,7 +36,7 @@ class Output:
 
     @property
     def text(self) -> str:
-        """The bytes as text; what is not UTF-8 becomes U+FFFD."""
+        """The bytes as text, as git wrote them (see `masks`); what is not UTF-8 becomes U+FFFD."""
         return self.data.decode("utf-8", "replace")
 
 
@@ -83,4 +84,5 @@ def _keep(stream: IO[bytes], kept: bytearray, most: int) -> None:
 def _why(said: IO[bytes]) -> str:
     said.seek(0)
     lines = said.read(10_000).decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
-    return next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])[:300]
+    why = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])
+    return redact(why)[0][:300]

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from codeintel_core.errors import GitFailed, InvalidRevision
+from codeintel_core.secrets import redact
 
 CONFIG = (
     "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false",
@@ -61,7 +62,7 @@ def run_git(directory: Path, arguments: Sequence[str], *, timeout_s: float, stdi
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
         why = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])  # hints may follow
-        raise GitFailed(f"git {arguments[0]}: {why[:300]}")
+        raise GitFailed(f"git {arguments[0]}: {redact(why)[0][:300]}")
     return done.stdout
 
 

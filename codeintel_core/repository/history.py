@@ -15,6 +15,7 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.errors import GitFailed
 from codeintel_core.repository.bounded import bounded_git
 from codeintel_core.repository.git import GitRepository
+from codeintel_core.repository.masks import Masks
 
 _LIST_BYTES = 20_000_000
 PATCH_BYTES = 400_000
@@ -90,12 +91,13 @@ def log(git: GitRepository, sha: str, wanted: LogFilter, *, limit: int, deadline
     )
     records = out.text.split("\0")
     whole = records[:-1] if out.is_cut else records
-    return [_logged(record) for record in whole if record.strip()]
+    masks = Masks(git.path)
+    return [_logged(record, masks) for record in whole if record.strip()]
 
 
-def _logged(record: str) -> LoggedCommit:
+def _logged(record: str, masks: Masks) -> LoggedCommit:
     sha, author, authored, committed, subject, body = record.lstrip("\n").split("\n", 5)
-    return LoggedCommit(sha, author, authored, committed, subject, body.strip())
+    return LoggedCommit(sha, masks.text(author), authored, committed, masks.text(subject), masks.text(body.strip()))
 
 
 @dataclass(slots=True)
@@ -137,6 +139,9 @@ def blame(git: GitRepository, sha: str, path: str, lines: tuple[int, int], deadl
                 ranges.append(Blamed(number, number, commit))
         else:
             _note(at, line)
+    masks = Masks(git.path)
+    for facts in known.values():
+        facts.author, facts.subject = masks.text(facts.author), masks.text(facts.subject)
     for found in ranges:
         facts = known[found.commit]
         found.author, found.authored_at, found.subject, found.path = (
@@ -219,14 +224,15 @@ def _numbers(text: str, rest: Iterator[str]) -> tuple[str, tuple[int | None, int
 
 
 def patch(git: GitRepository, old: str, new: str, paths: Sequence[str], deadline: Deadline) -> tuple[str, bool]:
-    """The patch of the paths between two resolved commits, by whole lines, and whether more than 400 kB were cut.
+    """The patch of the paths between two resolved commits, masked, by whole lines, and if more than 400 kB were cut.
 
     `old` may be '' for the parent of `new` (of a first commit: nothing).
     """
-    arguments = ["diff-tree", "-r", "-M", "-p", "--no-commit-id", *_PLAIN, *_ends(old, new), "--", *paths]
+    ends = _ends(old, new)
+    arguments = ["diff-tree", "-r", "-M", "-p", "--full-index", "--no-commit-id", *_PLAIN, *ends, "--", *paths]
     out = bounded_git(git.path, arguments, deadline=deadline, max_bytes=PATCH_BYTES)
-    text = out.text
-    return (text.rsplit("\n", 1)[0] if out.is_cut else text.removesuffix("\n")), out.is_cut
+    whole = out.data.rpartition(b"\n")[0] if out.is_cut else out.data.removesuffix(b"\n")
+    return Masks(git.path).patch(whole, deadline).decode("utf-8", "replace"), out.is_cut
 
 
 def _ends(old: str, new: str) -> list[str]:

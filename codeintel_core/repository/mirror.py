@@ -105,6 +105,7 @@ def add(
 
 def _register(at: RepositoryHome, entry: Registration) -> None:
     pending = at.registration.with_suffix(".tmp")
+    pending.touch(mode=0o600)  # a URL may hold a password
     pending.write_text(json.dumps(asdict(entry), indent=1) + "\n")
     pending.replace(at.registration)
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from codeintel_core.secrets import redact_values
 from codeintel_core.telemetry import metrics
 
 
@@ -33,14 +34,14 @@ class Ledger:
             metrics.TELEMETRY_ERRORS.inc()
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line; one write call, so that lines of threads do not mix."""
+        """Append one line, secrets masked; one write call, so that lines of threads do not mix."""
         if self._is_waiting:
             self._open()
         file = self._file
         if file is None:
             return
         try:
-            data = orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS, default=str) + b"\n"
+            data = orjson.dumps(redact_values(line), option=orjson.OPT_NON_STR_KEYS, default=str) + b"\n"
             if self._is_torn:
                 data = b"\n" + data
             if file.write(data) != len(data):

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+from codeintel_core.secrets import RedactingFormatter
 from codeintel_core.telemetry import metrics
 from codeintel_core.telemetry.redaction import redacted
 from codeintel_core.telemetry.runs import current_run
@@ -16,8 +17,8 @@ _CONTINUED = "\n  | "
 _KEPT_LINES = 2_000
 
 
-class SafeFormatter(logging.Formatter):
-    """One record is one line, or a line and what is visibly its continuation; other control characters are escaped.
+class SafeFormatter(RedactingFormatter):
+    """One record is one line, or a line and what is visibly its continuation; secrets and control characters are masked.
 
     What a record quotes (a query, a path, an endpoint's answer) can then neither fake a record nor move the cursor.
     """

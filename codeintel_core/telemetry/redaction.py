@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from codeintel_core.secrets import redact
+
 MAX_CHARS = 500
 _SECRETS = (
     re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"),
@@ -28,7 +30,7 @@ def without_secrets(text: str) -> str:
         text = secret.sub(
             lambda found: (found[1] if found.re.groups and found[1][-1:] in "=:\"' " else "") + "***", text
         )
-    return text
+    return redact(text)[0]
 
 
 def one_line(text: str, limit: int = MAX_CHARS) -> str:

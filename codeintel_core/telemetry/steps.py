@@ -17,6 +17,7 @@ from typing import Self
 from opentelemetry import trace
 
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
+from codeintel_core.secrets import redact, redact_values
 from codeintel_core.telemetry import metrics, providers, spans
 from codeintel_core.telemetry.conventions import KINDS, Status
 from codeintel_core.telemetry.redaction import redacted
@@ -67,8 +68,8 @@ class Step:
         run = self._run
         start_ms = (self._started - run.started_monotonic) * 1000 if run else 0.0
         record = StepRecord(
-            self.kind, status, reason, round(start_ms, 3), round(seconds * 1000, 3), dict(self._attributes),
-            self.span_id, self._parent_id, detail,
+            self.kind, status, redact(reason)[0], round(start_ms, 3), round(seconds * 1000, 3),
+            redact_values(self._attributes), self.span_id, self._parent_id, detail,
         )  # fmt: skip
         try:
             self._publish(record, seconds)

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +23,8 @@ from codeintel_core.chunking import (
 )
 from codeintel_core.errors import NothingToIndex
 from codeintel_core.repository.git import TreeEntry
+from codeintel_core.secrets import is_denied, purged
+from codeintel_core.secrets.purged import PurgeList
 from codeintel_pipelines.build import parts
 from codeintel_pipelines.build.plan import Build
 
@@ -40,6 +42,7 @@ class Ingested:
     symbols: int
     reused_files: int
     coverage: dict[str, int]
+    redacted: dict[str, int]
     languages: dict[str, int]
 
 
@@ -68,6 +71,7 @@ def ingest(build: Build) -> Ingested:
         files=files.num_rows,
         reused_files=len(build.changes.unchanged),
         coverage=dict(sorted(coverage.items())),
+        redacted=redacted(files),
         languages=dict(
             Counter({row["language"]: row["chunks_sum"] for row in languages if row["chunks_sum"]}).most_common()
         ),
@@ -75,11 +79,18 @@ def ingest(build: Build) -> Ingested:
     )
 
 
+def redacted(files: pa.Table) -> dict[str, int]:
+    """How many values were masked as secrets, and in how many of the files; empty when there were none."""
+    counts = [count for count in files["redactions"].to_pylist() if count]
+    return {"values": sum(counts), "files": len(counts)} if counts else {}
+
+
 def _chunked(build: Build) -> Iterator[FileChunks]:
     todo = [e for e in build.tree if e.path not in build.changes.unchanged]
     readable: list[TreeEntry] = []
+    gone = purged.load(build.home.purged)
     for entry in todo:
-        reason = entry.skip_reason or ("too_large" if entry.size_bytes > build.settings.max_file_bytes else "")
+        reason = entry.skip_reason or _unread(entry, build, gone)
         if reason:
             yield skipped_file(entry.path, entry.blob, entry.size_bytes, reason)
         else:
@@ -87,12 +98,23 @@ def _chunked(build: Build) -> Iterator[FileChunks]:
     counter = WordPieceCounter()
     max_tokens = build.contract.max_tokens - HEADER_TOKENS
     blobs = build.git.blobs(entry.blob for entry in readable)
-    for done, (entry, (_, data)) in enumerate(zip(readable, blobs, strict=True), 1):
-        yield chunk_file(
+    for done, (entry, (_, content)) in enumerate(zip(readable, blobs, strict=True), 1):
+        data, masks = gone.mask(content)
+        found = chunk_file(
             build.plan.repo, entry.path, entry.blob, data, counter, max_tokens, build.settings.max_file_bytes
         )
+        yield replace(found, file=replace(found.file, redactions=found.file.redactions + masks)) if masks else found
         if done % _PROGRESS_EVERY == 0 or done == len(readable):
             _log.info("chunked %d of %d files", done, len(readable), extra={"progress": ("chunk", done, len(readable))})
+
+
+def _unread(entry: TreeEntry, build: Build, gone: PurgeList) -> str:
+    """Why the content of a file is not even fetched, '' when it is."""
+    if gone.skips(build.plan.repo, entry.path, entry.blob):
+        return purged.SKIP_REASON
+    if is_denied(entry.path, build.settings.secret_files):
+        return "denied"
+    return "too_large" if entry.size_bytes > build.settings.max_file_bytes else ""
 
 
 def _file_table(build: Build, fresh: pa.Table) -> pa.Table:

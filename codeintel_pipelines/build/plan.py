@@ -34,11 +34,19 @@ from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.repository import mirror
 from codeintel_core.repository.git import GitRepository, TreeEntry
+from codeintel_core.secrets import SECRETS_VERSION
 from codeintel_core.settings import Settings
 from codeintel_pipelines.build import lease, parts
 
 _log = logging.getLogger("codeintel.build")
-VERSIONS = Versions(code=__version__, chunker=CHUNKER_VERSION, analysis=ANALYSIS_VERSION, text=TEXT_VERSION)
+
+
+def versions(secret_files: str = "") -> Versions:
+    """Versions of what writes a generation, with the setting `secret_files`."""
+    return Versions(
+        code=__version__, chunker=CHUNKER_VERSION, analysis=ANALYSIS_VERSION, text=TEXT_VERSION,
+        secrets=f"{SECRETS_VERSION} {secret_files}".strip(),
+    )  # fmt: skip
 
 
 class Embed(StrEnum):
@@ -188,7 +196,7 @@ def start(
     lease.acquire(repository, run_id, is_finished)
     fetched = "" if compact else mirror.refresh(home, repo, timeout_s=settings.git_timeout_s)
     parent = current_id(repository)
-    reusable = _reusable(repository, parent, contract_for(settings)) if parent else None
+    reusable = _reusable(repository, parent, settings) if parent else None
     if compact and reusable is None:
         raise BuildFailed(f"'{repo}' serves no generation that can be compacted; run `codeintel build {repo}`")
     commit = reusable.commit if reusable and compact else fetched
@@ -232,7 +240,7 @@ def up_to_date(home: Home, settings: Settings, repo: str) -> Manifest | None:
             return None
     except (SourceUnavailable, GenerationCorrupt):
         return None
-    manifest = _reusable(repository, parent, contract_for(settings))
+    manifest = _reusable(repository, parent, settings)
     return manifest if manifest is not None and _is_complete(manifest, settings) else None
 
 
@@ -284,7 +292,7 @@ def _plan_file(repository: RepositoryHome) -> Path:
     return repository.staging / "plan.json"
 
 
-def _reusable(repository: RepositoryHome, parent: str, contract: EmbeddingContract) -> Manifest | None:
+def _reusable(repository: RepositoryHome, parent: str, settings: Settings) -> Manifest | None:
     """The parent's manifest if its artefacts are intact and of the same versions and contract."""
     folder = repository.generation(parent)
     try:
@@ -293,7 +301,7 @@ def _reusable(repository: RepositoryHome, parent: str, contract: EmbeddingContra
     except GenerationCorrupt as error:
         _log.warning("%s; building everything anew", error)
         return None
-    if manifest.contract != contract or manifest.versions != VERSIONS:
+    if manifest.contract != contract_for(settings) or manifest.versions != versions(settings.secret_files):
         _log.info("versions or embedding contract changed since %s; building everything anew", parent)
         return None
     return manifest

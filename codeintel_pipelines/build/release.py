@@ -17,7 +17,8 @@ from codeintel_core.generations.publish import publish
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope
 from codeintel_pipelines.build import verify
-from codeintel_pipelines.build.plan import VERSIONS, Build
+from codeintel_pipelines.build.ingest import redacted
+from codeintel_pipelines.build.plan import Build, versions
 from codeintel_pipelines.build.verify import Verdict
 
 _SMOKE_QUERIES = 10
@@ -63,7 +64,8 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
     created_at = datetime.now(UTC)
     commit = build.git.commit(build.plan.commit)
     parent = build.parent_manifest
-    files = build.read("files.parquet", ["skip_reason"])["skip_reason"].to_pylist()
+    listed = build.read("files.parquet", ["skip_reason", "redactions"])
+    files = listed["skip_reason"].to_pylist()
     rows, sizes, lucene, sparse = (
         build.facts(stage) for stage in ("chunks", "faiss_secondary", "lucene_index", "splade_index")
     )
@@ -78,7 +80,7 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
         created_at=created_at,
         dagster_run_id=dagster_run_id,
         asset_keys=tuple(asset_keys),
-        versions=VERSIONS,
+        versions=versions(build.settings.secret_files),
         contract=build.contract,
         dense=build.facts("faiss_primary"),
         counts=Counts(
@@ -91,6 +93,7 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
             lucene=lucene["documents"],
         ),
         coverage=dict(sorted(Counter(reason or "indexed" for reason in files).items())),
+        redacted=redacted(listed),
         reuse={
             "files": len(build.changes.unchanged),
             "lucene_added": lucene["added"],

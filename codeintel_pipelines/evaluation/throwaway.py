@@ -36,7 +36,7 @@ from codeintel_core.indexes import dense_build, lexical
 from codeintel_core.settings import Settings
 from codeintel_pipelines.build.index import lexical_documents
 from codeintel_pipelines.build.ingest import HEADER_TOKENS
-from codeintel_pipelines.build.plan import VERSIONS
+from codeintel_pipelines.build.plan import versions
 from codeintel_pipelines.evaluation.passages import passage
 from codeintel_pipelines.evaluation.sets import Document
 
@@ -150,7 +150,8 @@ def build_index(
     now = datetime.now(UTC)
     manifest = Manifest(
         format_version=manifests.FORMAT_VERSION, gen_id=f"{_GEN_PREFIX}{folder.name}", parent=None, repo=repo,
-        branch="", commit=_BLOB, committed_at=now, created_at=now, dagster_run_id="", asset_keys=(), versions=VERSIONS,
+        branch="", commit=_BLOB, committed_at=now, created_at=now, dagster_run_id="", asset_keys=(),
+        versions=versions(),
         contract=encoder.contract, dense=dense.as_parameters(),
         counts=Counts(files=files.num_rows, chunks=len(ids), symbols=symbols.num_rows, primary=len(ids), secondary=0,
                       tombstones=0, lucene=lucene),

@@ -49,6 +49,8 @@ def not_found(
         skipped = {reason: files for reason, files in sorted(manifest.coverage.items()) if reason != "indexed"}
         if skipped:
             yield f"  not indexed: {', '.join(f'{files} {reason}' for reason, files in skipped.items())}\n"
+        if masked := manifest.redacted:
+            yield f"  redacted: {masked['values']} values in {masked['files']} files\n"
     yield f"- channels: {', '.join(channels) or 'none completed'}\n"
     for name, reason in degraded.items():
         yield f"- not searched: {name} ({inline(reason)})\n"

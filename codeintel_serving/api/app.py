@@ -45,6 +45,7 @@ from codeintel_serving.problems import checked, invalid_arguments
 from codeintel_serving.readiness import Board, readiness
 from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import load
+from codeintel_serving.web import pages
 
 
 def create_app(services: Services) -> FastAPI:
@@ -83,6 +84,7 @@ def create_app(services: Services) -> FastAPI:
     _add_operations(app, services, board)
     add_runs(app, services, problems(404, 500))
     app.router.routes.append(Route("/mcp", mcp, include_in_schema=False))  # as an app: with its own Host protection
+    app.router.routes.extend(pages.routes())
     return app
 
 

@@ -10,9 +10,10 @@ from codeintel_core.settings import Settings
 from codeintel_serving.access.keys import KeyRing
 from codeintel_serving.access.principal import ANONYMOUS, LOCAL, Principal
 from codeintel_serving.access.rates import Rates
+from codeintel_serving.web import pages
 
 PUBLIC = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
-"""Paths that answer without a key: health without reasons, and pages that hold no data."""
+"""Paths that answer without a key, as the files of the page do: health without reasons, and pages that hold no data."""
 _NEVER_LIMITED = frozenset({"/livez", "/readyz", "/metrics"})
 _HOW = "show a key as `Authorization: Bearer …` or `X-API-Key: …`; `codeintel keys create` makes one"
 
@@ -47,7 +48,7 @@ class Authentication:
         except Unauthorized:
             if is_limited or given:
                 self._count(address, self._settings.rate_limit)
-            if scope["path"] in PUBLIC and not given:
+            if _is_public(scope["path"]) and not given:
                 return ANONYMOUS
             raise
         if is_limited:
@@ -57,6 +58,10 @@ class Authentication:
     def _count(self, who: str, rate: str) -> None:
         if rate != "none":
             self._rates.count(who, rate)
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC or path.startswith(pages.FOLDER)
 
 
 def _given(headers: Headers) -> str:

@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 BIN="${BIN:-.venv/bin}"
 PLACE="${PLACE:-$PWD/.conformance}"
+command -v curl >/dev/null || { echo "conformance: curl is not installed" >&2; exit 3; }
 command -v npm >/dev/null || { echo "conformance: npm is not installed; install Node.js with npm" >&2; exit 3; }
 mkdir -p "$PLACE"
 cp tests/conformance/package.json "$PLACE/package.json"

@@ -116,6 +116,7 @@ def chunks_and_symbols(context: dg.AssetExecutionContext, home: HomeResource) ->
             "files": result.files,
             "reused_files": result.reused_files,
             "coverage": result.coverage,
+            "redacted": result.redacted,
             "languages": bar_plot(result.languages),
             "size_bytes": parts.size_bytes(build.folder / "chunks.parquet"),
         }

@@ -1,0 +1,108 @@
+"""What was purged and must not come back (`Home.purged`): fingerprints of texts, patterns, paths and blobs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import re2
+
+from codeintel_core.secrets.fingerprint import Fingerprint
+
+SKIP_REASON = "purged"
+_MASK = b"*"
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeList:
+    """Entries that every build and every reader of files applies.
+
+    Attributes:
+        texts: masked wherever they stand.
+        patterns: RE2; every match is masked.
+        paths: (repository, path) of files that are not read.
+        blobs: git object ids that are not read, under any name.
+    """
+
+    texts: tuple[Fingerprint, ...] = ()
+    patterns: tuple[str, ...] = ()
+    paths: frozenset[tuple[str, str]] = frozenset()
+    blobs: frozenset[str] = frozenset()
+    _finders: tuple[Callable[[bytes], Iterator[tuple[int, int]]], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        finders = [*map(_text_finder, self.texts), *map(pattern_finder, self.patterns)]
+        object.__setattr__(self, "_finders", tuple(finders))
+
+    def skips(self, repo: str, path: str, blob: str) -> bool:
+        """Whether a file is not read."""
+        return (repo, path) in self.paths or blob in self.blobs
+
+    def mask(self, data: bytes) -> tuple[bytes, int]:
+        """`data` with purged texts as `*`, line breaks kept, and how many there were."""
+        spans = [span for finder in self._finders for span in finder(data)]
+        return masked(data, spans), len(spans)
+
+
+def load(path: Path) -> PurgeList:
+    """The list in `path` (`Home.purged`); empty when there is none."""
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return PurgeList()
+    return PurgeList(
+        tuple(Fingerprint(**text) for text in stored["texts"]),
+        tuple(stored["patterns"]),
+        frozenset((repo, name) for repo, name in stored["paths"]),
+        frozenset(stored["blobs"]),
+    )
+
+
+def save(path: Path, entries: PurgeList) -> None:
+    """Replace the list, durably and readable by the owner only."""
+    stored = {
+        "texts": [asdict(text) for text in entries.texts],
+        "patterns": list(entries.patterns),
+        "paths": sorted(map(list, entries.paths)),
+        "blobs": sorted(entries.blobs),
+    }
+    pending = path.with_suffix(".tmp")
+    with os.fdopen(os.open(pending, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(stored, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    pending.replace(path)
+
+
+def pattern_finder(pattern: str) -> Callable[[bytes], Iterator[tuple[int, int]]]:
+    """A function that yields the spans of an RE2 pattern in UTF-8 bytes; raises `re2.error`."""
+    options = re2.Options()
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    compiled = re2.compile(pattern.encode(), options)
+
+    def find(data: bytes) -> Iterator[tuple[int, int]]:
+        return (match.span() for match in compiled.finditer(data) if match.end() > match.start())
+
+    return find
+
+
+def masked(data: bytes, spans: list[tuple[int, int]]) -> bytes:
+    """`data` with the bytes of the spans replaced, line breaks kept."""
+    if not spans:
+        return data
+    out = bytearray(data)
+    for start, end in spans:
+        out[start:end] = b"\n".join(_MASK * len(line) for line in bytes(out[start:end]).split(b"\n"))
+    return bytes(out)
+
+
+def _text_finder(text: Fingerprint) -> Callable[[bytes], Iterator[tuple[int, int]]]:
+    def find(data: bytes) -> Iterator[tuple[int, int]]:
+        return ((start, start + text.length) for start in text.find(data))
+
+    return find

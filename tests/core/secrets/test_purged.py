@@ -1,0 +1,60 @@
+"""The purge list knows a text again without holding it, and masks it wherever it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codeintel_core.secrets import purged
+from codeintel_core.secrets.fingerprint import Fingerprint
+from codeintel_core.secrets.purged import PurgeList
+
+_BYTES = st.binary(max_size=300)
+
+
+@given(_BYTES, st.binary(min_size=1, max_size=40), _BYTES)
+def test_a_text_is_found_wherever_it_stands(before: bytes, text: bytes, after: bytes) -> None:
+    data = before + text + after
+    expected, at = [], data.find(text)
+    while at >= 0:
+        expected.append(at)
+        at = data.find(text, at + len(text))
+    assert Fingerprint.of(text).find(data) == expected
+
+
+@given(_BYTES, st.binary(min_size=4, max_size=40))
+def test_nothing_else_is_found(data: bytes, text: bytes) -> None:
+    assert (Fingerprint.of(text).find(data) != []) == (text in data)
+
+
+def test_the_list_is_stored_without_the_text(tmp_path: Path) -> None:
+    at = tmp_path / "purged.json"
+    assert purged.load(at) == PurgeList()
+    text = "the codename is nightingale"
+    entries = PurgeList(
+        (Fingerprint.of(text.encode()),), (r"ticket-\d{6}",), frozenset({("demo", "a b.py")}), frozenset({"0" * 40})
+    )
+    purged.save(at, entries)
+    assert purged.load(at) == entries
+    assert b"nightingale" not in at.read_bytes()
+    assert at.stat().st_mode & 0o077 == 0
+    data = f"x = 1  # {text}, ticket-123456\n".encode()
+    masked, count = entries.mask(data)
+    assert masked == f"x = 1  # {'*' * len(text)}, {'*' * 13}\n".encode()
+    assert count == 2
+    assert entries.skips("demo", "a b.py", "")
+    assert entries.skips("other", "x.py", "0" * 40)
+    assert not entries.skips("other", "a b.py", "1" * 40)
+
+
+def test_masks_keep_line_breaks() -> None:
+    masked, _ = PurgeList((Fingerprint.of(b"one\ntwo"),)).mask(b"zero one\ntwo three")
+    assert masked == b"zero ***\n*** three"
+
+
+def test_an_empty_text_has_no_fingerprint() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        Fingerprint.of(b"")
