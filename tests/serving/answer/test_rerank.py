@@ -59,7 +59,7 @@ def stage(answer: AnswerResponse) -> tuple[str, str]:
 
 def test_the_rerankers_order_is_the_order_of_the_citations(workshop: Workshop, reranker: FakeEndpoint) -> None:
     with wire(workshop, reranker) as services:
-        answer = asked(services, limit=3)
+        answer = asked(services, top_k=3)
     assert stage(answer) == ("completed", "")
     assert answer.citations[0].symbol == "swap_pointer"
     assert len(reranker.requests[0].body["documents"]) > 3
