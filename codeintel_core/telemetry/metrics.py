@@ -55,8 +55,8 @@ SYNTHESES = Counter("codeintel_chat_streams_total", "Chat streams by how they en
 
 SPANS_DROPPED = Counter("codeintel_spans_dropped_total", "Spans that tail sampling had no room for.", registry=REGISTRY)
 TRACES_SAMPLED = Counter(
-    "codeintel_traces_sampled_total", "Traces by what tail sampling decided: kept or left.", ["decision"],
-    registry=REGISTRY,
+    "codeintel_traces_sampled_total", "Traces by what tail sampling decided; unjudged: without detectors.",
+    ["decision"], registry=REGISTRY,
 )  # fmt: skip
 ANSWERS = Counter(
     "codeintel_answers_total", "Searches and answers by how they ended.", ["operation", "mode", "status"],
