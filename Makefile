@@ -10,7 +10,10 @@ export DAGSTER_HOME = $(CODEINTEL_HOME)/dagster
 # FAISS for the CPU by default; FAISS=gpu installs the CUDA build instead (never both: they share a module).
 FAISS ?= cpu
 
-.PHONY: setup demo test unit check dagster serve bench bench-quality bench-tuning clean
+# vLLM for the CPU: 3 GB, so outside the main environment, and only for `make test-vllm`.
+VLLM ?= $(CURDIR)/.vllm
+
+.PHONY: setup demo test test-vllm unit check dagster serve bench bench-quality bench-tuning clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -31,6 +34,16 @@ test: setup
 
 unit: setup
 	$(BIN)/python -m pytest -m "not e2e"
+
+# Slow and optional (docs/vllm.md): a real vLLM in all three roles.
+test-vllm: setup $(VLLM)/.installed
+	CODEINTEL_VLLM_PYTHON="$(VLLM)/bin/python" $(BIN)/python -m pytest tests/vllm
+
+$(VLLM)/.installed: requirements/vllm.txt requirements/vllm-no-deps.txt
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install -qq --disable-pip-version-check --no-compile -r requirements/vllm.txt
+	$(VLLM)/bin/pip install -qq --disable-pip-version-check --no-compile --no-deps -r requirements/vllm-no-deps.txt
+	@touch $@
 
 check: setup
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import Iterator
 
@@ -51,6 +52,7 @@ def measure(at: Workplace) -> Rows:
             settings = Settings(home=at.home.root, answer_budget_ms=60_000, **changes)
             with Services(settings, encoder=lambda: encoder) as services:
                 services.warm()
+                gc.freeze()  # as the server does
                 first_s, total_s = asyncio.run(_ask_all(services, asked))
             p50, p95 = percentiles(total_s)
             note = f"{len(total_s)} distinct questions"

@@ -50,11 +50,12 @@ class Memo(Generic[_K, _V]):
                 mine = self._flying[key] = Future[_V]()
         if flying is not None:
             try:
-                return self._counted(flying.result(deadline.remaining_s), "shared")
+                failure = flying.exception(deadline.remaining_s)
             except (FutureTimeout, TimeoutError):
                 raise DeadlineExceeded(f"the same work ({self._name}) is still running") from None
-            except Exception:  # the other's failure may not be ours: its deadline, its endpoint
+            if failure is not None:  # it may not be ours: the other's deadline, its endpoint, its client that left
                 return self._counted(compute(), "miss")
+            return self._counted(flying.result(), "shared")
         try:
             value = compute()
         except BaseException as error:

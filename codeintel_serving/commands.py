@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -13,6 +15,7 @@ from codeintel_core.reports.run_report import canonical
 from codeintel_core.telemetry import run
 from codeintel_core.telemetry.ledger import read as read_ledger
 from codeintel_serving.answer import orchestrator
+from codeintel_serving.answer.events import Event, StageEvent, TokenEvent
 from codeintel_serving.display import inline, printable
 from codeintel_serving.explanation import explanation_lines
 from codeintel_serving.feedback import FeedbackRequest
@@ -50,25 +53,23 @@ def answer(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Answer and print the text and its citations."""
+    """Answer: print the text as it is written, then its citations; with `verbose`, each stage on stderr as it ends."""
     request = checked(AnswerRequest, question=question, scope=scope)
     services.warm(request.scope.repos, request.scope.as_of)
-    found = asyncio.run(_answered(services, request))
+    found = asyncio.run(_answered(services, request, _Telling(text=not as_json, stages=verbose)))
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
-        typer.echo(found.answer)
+        typer.echo("" if found.answer.endswith("\n") else "\n")
         for cited in found.citations:
             typer.echo(_citation_line(cited))
         reasons = "; ".join(found.confidence.reasons)
         _remark([f"confidence {found.confidence.value:.2f}: {reasons}", *found.limits])
-    if verbose:
-        _show_stages(services, found.run_id)
 
 
-async def _answered(services: Services, request: AnswerRequest) -> AnswerResponse:
+async def _answered(services: Services, request: AnswerRequest, telling: _Telling) -> AnswerResponse:
     try:
-        return await orchestrator.answer(services, request, _CALLER)
+        return await orchestrator.answer(services, request, _CALLER, telling)
     finally:
         await services.aclose()
 
@@ -92,6 +93,27 @@ def feedback(services: Services, run_id: str, arguments: Mapping[str, Any], as_j
     run_id = canonical(services.home, run_id)
     given = services.feedback(checked(FeedbackRequest, run_id=run_id, **arguments), _CALLER)
     typer.echo(given.model_dump_json(indent=2) if as_json else given.feedback_id)
+
+
+@dataclass(slots=True)
+class _Telling:
+    """Prints events of an answer as they happen."""
+
+    text: bool
+    stages: bool
+    is_mid_line: bool = False
+
+    async def __call__(self, event: Event) -> None:
+        if isinstance(event, TokenEvent) and self.text:
+            typer.echo(event.text, nl=False)
+            sys.stdout.flush()
+            self.is_mid_line = not event.text.endswith("\n")
+        elif isinstance(event, StageEvent) and self.stages:
+            stage = event.stage
+            if self.is_mid_line:  # on a terminal both streams share the line
+                typer.echo(err=True)
+                self.is_mid_line = False
+            _remark([_stage_line(stage.name, stage.status, stage.ms, stage.reason)])
 
 
 def status(services: Services, repos: Sequence[str], as_json: bool) -> None:
@@ -152,9 +174,11 @@ def _status_lines(state: RepositoryStatus) -> list[str]:
 def _show_stages(services: Services, run_id: str) -> None:
     for path in services.home.ledger.glob(f"*/{run_id}.jsonl"):
         ended: list[dict[str, Any]] = [line for line in read_ledger(path) if line.get("event") == "end"]
-        _remark(
-            [f"{s['kind']:<18} {s['status']:<10} {s['duration_ms']:>9.1f} ms  {s['reason']}".rstrip() for s in ended]
-        )
+        _remark([_stage_line(s["kind"], s["status"], s["duration_ms"], s["reason"]) for s in ended])
+
+
+def _stage_line(kind: str, status: str, ms: float, reason: str) -> str:
+    return f"{kind:<18} {status:<10} {ms:>9.1f} ms  {reason}".rstrip()
 
 
 def _remark(lines: Sequence[str]) -> None:

@@ -14,6 +14,8 @@ from codeintel_core.settings import get_settings
 # CI sets this: a test that is skipped there although it could have run is a failure. A skip whose reason starts with
 # `unavoidable:` could not have run: it names the program that this machine lacks and pip cannot install.
 FORBID_SKIPS = bool(os.environ.get("CODEINTEL_FORBID_SKIPS"))
+# Minutes and gigabytes: only `make test-vllm`, which makes the environment that this names, collects them.
+collect_ignore = [] if os.environ.get("CODEINTEL_VLLM_PYTHON") else ["vllm"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -30,7 +32,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-_CLEAN = {
+CLEAN_GIT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_AUTHOR_NAME": "Ada",
@@ -80,7 +82,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("GIT_", "CODEINTEL_")):
             monkeypatch.delenv(name)
-    for name, value in _CLEAN.items():
+    for name, value in CLEAN_GIT.items():
         monkeypatch.setenv(name, value)
     get_settings.cache_clear()
 

@@ -16,6 +16,7 @@ from codeintel_core.indexes.dense import DenseIndex, Operating
 from codeintel_core.indexes.gpu import Wanted
 from codeintel_core.indexes.lexical import LexicalIndex
 from codeintel_core.repository.git import GitRepository
+from codeintel_core.repository.objects import ObjectReader
 from codeintel_core.telemetry import step
 
 
@@ -33,6 +34,7 @@ class Generation:
     def __init__(self, folder: Path, manifest: Manifest, mirror: Path, device: Wanted = "cpu") -> None:
         self.manifest = manifest
         self._git = GitRepository(mirror)
+        self._objects = ObjectReader(mirror)
         self._users = 0
         self._retired = False
         self._closed = False
@@ -77,8 +79,8 @@ class Generation:
         return _is_span(chunk, self.read_file(chunk.path))
 
     def matching(self, chunks: Sequence[ChunkRow]) -> list[bool]:
-        """`matches_source` of several chunks, through one git process."""
-        files = self._git.files_at(self.manifest.commit, [chunk.path for chunk in chunks])
+        """`matches_source` of several chunks, through a git process that stays open; raises `GitFailed`."""
+        files = self._objects.files_at(self.manifest.commit, [chunk.path for chunk in chunks])
         return [_is_span(chunk, files.get(chunk.path)) for chunk in chunks]
 
     def acquire(self) -> bool:
@@ -105,6 +107,7 @@ class Generation:
         if self._retired and not self._users and not self._closed:
             self._closed = True
             self.catalog.close()
+            self._objects.close()
             for index in (self.lexical, self.sparse):
                 if index is not None:
                     index.close()

@@ -24,6 +24,7 @@ from codeintel_core.scope import Scope, glob_to_regex
 BM25_K1 = 1.2
 BM25_B = 0.75
 _MAX_QUERY_TERMS = 256
+_UNREAD = -1  # chunk ids are not negative
 # pyjnius needs to be told which constructor takes a Python string.
 _FIELD = "(Ljava/lang/String;Ljava/lang/CharSequence;Lorg/apache/lucene/index/IndexableFieldType;)V"
 
@@ -149,6 +150,8 @@ class LexicalSearcher:
             self.count = int(reader.numDocs())
             self._reader = reader
         self._last_docs = np.cumsum(sizes)
+        # Reading a stored id is half the cost of a search; documents of an open reader never change theirs.
+        self._chunk_ids = np.full(sum(sizes), _UNREAD, np.int64)
 
     @staticmethod
     def _similarity() -> Any:
@@ -187,12 +190,15 @@ class LexicalSearcher:
             query = _query(terms[:_MAX_QUERY_TERMS], scope)
             top = self._searcher.search(query, k)
             deadline.check(self.stage)
-            stored = self._searcher.storedFields()
-            hits = [(int(stored.document(hit.doc).get("id")), hit.score, hit.doc) for hit in top.scoreDocs]
-        ids = np.array([chunk_id for chunk_id, _, _ in hits], np.int64)
+            hits = [(hit.doc, hit.score) for hit in top.scoreDocs]
+            docs = np.array([doc for doc, _ in hits], np.int64)
+            unread = docs[self._chunk_ids[docs] == _UNREAD].tolist()
+            if unread:
+                stored = self._searcher.storedFields()
+                self._chunk_ids[unread] = [int(stored.document(doc).get("id")) for doc in unread]
         # A MultiReader numbers the documents of its readers one after the other.
-        owners = np.searchsorted(self._last_docs, np.array([doc for _, _, doc in hits], np.int64), side="right")
-        return ids, np.array([score for _, score, _ in hits], np.float32), owners
+        owners = np.searchsorted(self._last_docs, docs, side="right")
+        return self._chunk_ids[docs], np.array([score for _, score in hits], np.float32), owners
 
 
 def _query(terms: Sequence[tuple[str, float]], scope: Scope) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from codeintel_core.models.transport import Endpoint
+from codeintel_core.stopping import stoppable
 
 _CLOSE_S = 10.0
 _T = TypeVar("_T")
@@ -23,8 +24,10 @@ class Blocking:
         self._thread.start()
 
     def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """The result of `work`, or what it raises."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """The result of `work`, or what it raises; the request is closed when nobody waits for it any more."""
+        found = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with stoppable(found.cancel):
+            return found.result()
 
     def close(self) -> None:
         """Close the connections and stop the thread."""

@@ -24,7 +24,6 @@ _CONFIG = (
 _MODE_SYMLINK = "120000"
 _MODE_SUBMODULE = "160000"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_BATCH_HEADER = re.compile(rb"[0-9a-f]{40,64} ([a-z]+) (\d+)")
 _MAX_PATH_CHARS = 4096
 _LATEST_S = 253_402_300_799  # the end of the year 9999, which is where datetime ends
 
@@ -64,6 +63,11 @@ def run_git(directory: Path, arguments: Sequence[str], *, timeout_s: float, stdi
         why = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])  # hints may follow
         raise GitFailed(f"git {arguments[0]}: {why[:300]}")
     return done.stdout
+
+
+def batch_command(directory: Path) -> list[str]:
+    """The command that answers object names on its input with their contents."""
+    return ["git", *_CONFIG, "-C", str(directory), "cat-file", "--batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,25 +148,6 @@ class GitRepository:
             return None
         return self.git("cat-file", "blob", blob)
 
-    def files_at(self, sha: str, paths: Iterable[str]) -> dict[str, bytes]:
-        """Contents of files of the resolved commit through one process; what is not a file there is left out."""
-        asked = [path for path in dict.fromkeys(paths) if "\n" not in path and "\0" not in path]
-        names = "".join(f"{sha}:{path}\n" for path in asked).encode("utf-8", "surrogateescape")
-        out = run_git(self.path, ("cat-file", "--batch"), timeout_s=self._timeout_s, stdin=names)
-        found: dict[str, bytes] = {}
-        at = 0
-        for path in asked:
-            end = out.index(b"\n", at)
-            header = _BATCH_HEADER.fullmatch(out, at, end)
-            at = end + 1
-            if header is None:  # `<name> missing`
-                continue
-            size = int(header[2])
-            if header[1] == b"blob":
-                found[path] = out[at : at + size]
-            at += size + 1
-        return found
-
     def blobs(self, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Contents of many blobs through one `cat-file --batch` process, in the order asked.
 
@@ -170,7 +155,7 @@ class GitRepository:
             GitFailed: an object is missing or the process died.
         """
         process = subprocess.Popen(
-            ["git", *_CONFIG, "-C", str(self.path), "cat-file", "--batch", "--buffer"],
+            [*batch_command(self.path), "--buffer"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(),
         )  # fmt: skip
         stdin, stdout = process.stdin, process.stdout

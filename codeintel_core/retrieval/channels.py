@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextvars
+import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
 from codeintel_core.retrieval.fusion import Ranked
+from codeintel_core.stopping import Work, part
 from codeintel_core.telemetry import Status, Step, metrics, step
 from codeintel_core.telemetry.steps import detail_of
 
 DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX = "dense", "lexical", "symbols", "sparse", "exact", "regex"
 CHANNELS = (DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX)
 _NOTHING: Ranked = (np.empty(0, np.int64), np.empty(0, np.float32))
+_NOBODY_WAITS = "nobody waits for it any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,11 @@ class ChannelPools:
         self._pools = {name: ThreadPoolExecutor(workers, thread_name_prefix=f"channel-{name}") for name in CHANNELS}
 
     def run(self, searches: Mapping[str, Search | Skipped], deadline: Deadline) -> dict[str, ChannelResult]:
-        """Run the searches side by side and gather what is there at the deadline; each is one step."""
-        started: dict[str, tuple[Step, Future[Ranked]]] = {}
+        """Run the searches side by side and gather what is there at the deadline; each is one step.
+
+        What runs past the deadline is stopped; raises `asyncio.CancelledError` when the current work is given up.
+        """
+        started: dict[str, tuple[Step, Work, Future[Ranked]]] = {}
         results: dict[str, ChannelResult] = {}
         for name, search in searches.items():
             channel_step = step(f"retrieve.{name}")
@@ -58,19 +63,25 @@ class ChannelPools:
                 channel_step.end(Status.SKIPPED, search.reason)
                 results[name] = ChannelResult(_NOTHING, Status.SKIPPED, search.reason)
             else:
+                work = part()
                 with channel_step.around():  # what the search records belongs to its channel
-                    context = contextvars.copy_context()
-                started[name] = (channel_step, self._pools[name].submit(context.run, search))
-        for name, (channel_step, future) in started.items():
-            results[name] = _collect(channel_step, future, deadline)
+                    context = work.context()
+                started[name] = (channel_step, work, self._pools[name].submit(context.run, search))
+        for name, (channel_step, work, future) in started.items():
+            results[name] = _collect(channel_step, work, future, deadline)
         for name, result in results.items():
             metrics.CHANNEL_RESULTS.labels(name, result.status.value).inc()
+        if any(result.status is Status.CANCELLED for result in results.values()):
+            raise asyncio.CancelledError(_NOBODY_WAITS)
         return {name: results[name] for name in searches}
 
     def again(self, name: str, kind: str, search: Search, deadline: Deadline) -> ChannelResult:
         """Run one more search of a channel, as a step of the given kind."""
-        search_step = step(kind)
-        return _collect(search_step, self._pools[name].submit(contextvars.copy_context().run, search), deadline)
+        search_step, work = step(kind), part()
+        result = _collect(search_step, work, self._pools[name].submit(work.context().run, search), deadline)
+        if result.status is Status.CANCELLED:
+            raise asyncio.CancelledError(_NOBODY_WAITS)
+        return result
 
     def close(self) -> None:
         """Stop the pools without waiting for hung native calls."""
@@ -78,13 +89,23 @@ class ChannelPools:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _collect(channel_step: Step, future: Future[Ranked], deadline: Deadline) -> ChannelResult:
+def _collect(channel_step: Step, work: Work, future: Future[Ranked], deadline: Deadline) -> ChannelResult:
     detail = ""
+    awaited: list[Future[Any]] = [future, work.gone]
+    wait(awaited, timeout=deadline.remaining_s, return_when=FIRST_COMPLETED)
+    is_cancelled = work.is_given_up
+    work.end()
     try:
-        ranked = future.result(timeout=deadline.remaining_s)
-    except (FutureTimeout, DeadlineExceeded):
-        future.cancel()
-        result = ChannelResult(_NOTHING, Status.TIMED_OUT, "ran past its deadline")
+        if not future.done():
+            work.give_up()
+            future.cancel()
+            raise DeadlineExceeded("")
+        ranked = future.result()
+    except (DeadlineExceeded, TimeoutError, asyncio.CancelledError):
+        if is_cancelled:
+            result = ChannelResult(_NOTHING, Status.CANCELLED, _NOBODY_WAITS)
+        else:
+            result = ChannelResult(_NOTHING, Status.TIMED_OUT, "ran past its deadline")
     except CodeIntelError as error:
         result = ChannelResult(_NOTHING, Status.FAILED, str(error))
     except Exception as error:  # a broken channel must not take the others down; the step names it

@@ -191,7 +191,7 @@ class SearchEngine:
                 priors.ordered(scored.scores), chunks, limit=limit, per_file=self._settings.max_per_file,
                 collapse=self._ranking.collapse_copies,
             )  # fmt: skip
-            ranks = _ranks(completed)
+            ranks = _ranks(completed, frozenset(ids))
             found_by = Counter(name for i in ids for name in ranks[i])
             current.set(hits=len(ids), copies=copies, capped=capped, files=len({chunks[i].path for i in ids}))
             current.set(**{f"from_{name}": found_by[name] for name in completed})
@@ -285,9 +285,10 @@ def _hydrate(fused: Mapping[int, float], owners: Mapping[int, Generation], scope
     return chunks
 
 
-def _ranks(channels: Mapping[str, fusion.Ranked]) -> dict[int, dict[str, ChannelRank]]:
-    ranks: dict[int, dict[str, ChannelRank]] = {}
+def _ranks(channels: Mapping[str, fusion.Ranked], shown: frozenset[int]) -> dict[int, dict[str, ChannelRank]]:
+    ranks: dict[int, dict[str, ChannelRank]] = {chunk_id: {} for chunk_id in shown}
     for name, (ids, scores) in channels.items():
         for rank, (chunk_id, score) in enumerate(zip(ids.tolist(), scores.tolist(), strict=True), 1):
-            ranks.setdefault(chunk_id, {})[name] = ChannelRank(rank, round(score, 6))
+            if chunk_id in shown:
+                ranks[chunk_id][name] = ChannelRank(rank, round(score, 6))
     return ranks

@@ -76,10 +76,10 @@ def build_lucene(build: Build) -> dict[str, int]:
 
 
 def build_catalog(build: Build) -> dict[str, int]:
-    """Write catalog.duckdb, where hits are hydrated: the parent's with an overlay of what changed, or a new one."""
+    """Write the catalog, where hits are hydrated: the parent's with an overlay of what changed, or a new one."""
     path = build.folder / catalog.FILE_NAME
-    for left in (path, path.with_name(catalog.OVERLAY_NAME)):
-        left.unlink(missing_ok=True)
+    for left in build.folder.glob("catalog*"):  # of an interrupted build
+        left.unlink()
     if build.parent_folder and not build.plan.compact and not _catalog_outgrown(build):
         tables = {name: _fresh_rows(build, f"{name}.parquet") for name in ("chunks", "symbols")}
         files = build.read("files.parquet")
@@ -91,8 +91,7 @@ def build_catalog(build: Build) -> dict[str, int]:
     else:
         catalog.build(path, **{name: build.read(f"{name}.parquet") for name in ("chunks", "files", "symbols")})
         size = 0
-    stored = (path, path.with_name(catalog.OVERLAY_NAME))
-    return {"overlay": size, "size_bytes": sum(file.stat().st_size for file in stored if file.exists())}
+    return {"overlay": size, "size_bytes": sum(file.stat().st_size for file in build.folder.glob("catalog*"))}
 
 
 def lexical_documents(chunks: pa.Table) -> list[LexicalDocument]:

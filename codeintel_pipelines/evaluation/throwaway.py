@@ -17,6 +17,7 @@ from codeintel_core import catalog
 from codeintel_core.chunking import (
     Chunk,
     FileChunks,
+    TokenCounter,
     WordPieceCounter,
     chunk_file,
     chunks_table,
@@ -91,7 +92,7 @@ def with_trained_primary(index: Index, min_recall: float) -> Iterator[tuple[Inde
             source = index.folder / exact.manifest.gen_id.removeprefix(_GEN_PREFIX)
             folder = source.with_name(f"{source.name}-trained")
             folder.mkdir()
-            for path in (source / "catalog.duckdb", *(source / "lucene").iterdir()):
+            for path in (*source.glob("catalog*"), *(source / "lucene").iterdir()):
                 target = folder / path.relative_to(source)
                 target.parent.mkdir(exist_ok=True)
                 os.link(path, target)
@@ -123,13 +124,13 @@ def _chunked(
             files.append(found)
             document_of.update({chunk.chunk_id: document.doc_id for chunk in found.chunks})
         elif one := passage(repo, number, document.text, tokens, max_tokens, settings.max_file_bytes):
-            files.append(_as_file(one))
+            files.append(_as_file(one, tokens))
             document_of[one.chunk_id] = document.doc_id
     return files
 
 
-def _as_file(chunk: Chunk) -> FileChunks:
-    found = chunk_file(chunk.repo, chunk.path, _BLOB, b"x\n", WordPieceCounter(), 64, 1_000)
+def _as_file(chunk: Chunk, tokens: TokenCounter) -> FileChunks:
+    found = chunk_file(chunk.repo, chunk.path, _BLOB, b"x\n", tokens, 64, 1_000)
     return FileChunks(found.file, [chunk], [])
 
 

@@ -1,8 +1,8 @@
 """The answer pipeline: pin, retrieve, verify, synthesize, trace; as typed events from one cancellable generator.
 
 The pipeline runs in its own task, so its context (the run, its steps) does not depend on who iterates; closing the
-generator cancels the task. Blocking stages run in threads; one that outlives its deadline is left behind, and the
-generations it uses stay pinned until it returns.
+generator cancels the task. Blocking stages run in threads; when the answer ends, however it does, what still runs for
+it is stopped where it can be (queries, git, requests to endpoints), and its generations stay pinned until it returns.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.generations.generation import Generation
 from codeintel_core.retrieval.engine import SearchResult
 from codeintel_core.retrieval.modes import Mode
+from codeintel_core.stopping import Work, begin
 from codeintel_core.telemetry import Run, metrics, step
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
@@ -50,6 +51,7 @@ from codeintel_serving.recording import (
 from codeintel_serving.services import Services
 
 _T = TypeVar("_T")
+_LEFT_S, _LATE_S = 0.3, 0.03  # how long the end of an answer waits for what it stopped
 
 
 async def events(services: Services, request: AnswerRequest, caller: Caller) -> AsyncGenerator[Event]:
@@ -123,17 +125,23 @@ class _Pipeline:
         )
         row: AnswerTrace | None = None
         pins = ExitStack()
+        work = begin()
         home, journal = self._services.home, self._services.journal
         try:
             # Suppressed here: the error event carries the exception, and `recorded` has kept it.
             with suppress(Exception), recorded(asked, self._caller, home, journal) as (run, row):
                 try:
                     await self._stages(run, row, pins)
+                except asyncio.CancelledError:
+                    await self._stop(work, _LEFT_S)
+                    raise
                 except Exception as error:
+                    await self._stop(work, _LATE_S)
                     self._tell_stages(run)
                     self._emit(ErrorEvent(error, problem_of(error)))
                     raise
         finally:
+            work.give_up()
             self._when_idle(pins.close)
         if row is not None:
             self._emit(TraceEvent(row.as_row()))
@@ -229,6 +237,16 @@ class _Pipeline:
         except TimeoutError:
             budget_ms = self._budget.total_ms
             raise DeadlineExceeded(f"the answer took longer than its budget of {budget_ms} ms") from None
+
+    async def _stop(self, work: Work, seconds: float) -> None:
+        """Stop what still runs, and wait a moment for it, so that its steps are in the ledger with their status."""
+        work.give_up()
+        running = [asyncio.wrap_future(future) for future in self._running if not future.done()]
+        if running:
+            await asyncio.wait(running, timeout=seconds)
+        for one in running:
+            if not one.cancel() and not one.cancelled():
+                one.exception()  # somebody looked at it
 
     def _when_idle(self, close: Callable[[], None]) -> None:
         """Call `close` once no thread of this answer works any more."""

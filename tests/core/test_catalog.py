@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from codeintel_core import catalog
 from codeintel_core.errors import GenerationCorrupt
 from codeintel_core.scope import Scope
+from codeintel_core.stopping import Work
 from tests.core import specimen
 
 _SCOPES = {
@@ -135,3 +139,29 @@ def test_an_overlay_on_an_overlay_equals_a_catalog_written_at_once(tmp_path: Pat
             assert python is not None
             assert set(python.tolist()) == {i for i, row in found.items() if row.language == "python"}
         before = now
+
+
+def test_a_query_stops_when_nobody_waits_for_it(opened: catalog.Catalog) -> None:
+    work, began = Work(), threading.Event()
+
+    def take(result: duckdb.DuckDBPyConnection) -> object:
+        return result.fetchall()
+
+    def query() -> object:
+        began.set()
+        endless = "SELECT count(*) FROM range(1000000000000) AS r(n) WHERE n % $seven = 3"
+        return opened._fetch(endless, {"seven": 7}, take)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work.context().run, query)
+        assert began.wait(30)
+        while not running.done():  # an interrupt that comes before the query has begun is lost
+            work.gone = Future()
+            work.give_up()
+    with pytest.raises(asyncio.CancelledError):
+        running.result()
+    assert len(opened.hydrate(specimen_ids(), Scope())) > 0
+
+
+def specimen_ids() -> list[int]:
+    return [row["chunk_id"] for row in specimen.chunk_rows("demo", specimen.FILES)]

@@ -28,6 +28,7 @@ from codeintel_core.errors import (
 from codeintel_core.settings import get_settings
 from codeintel_serving.access import listen
 from codeintel_serving.cli import app
+from tests.fake_endpoint import FakeEndpoint, completion, said, streamed
 
 
 @pytest.fixture
@@ -126,6 +127,19 @@ class TestWithAnIndex:
     def test_answer_prints_verified_citations(self) -> None:
         lines = invoke("answer", "--repo", "shop", "how is a generation published?").stdout.splitlines()
         assert any(line.startswith("[1] store/publish.py:6-10 publish_generation (verified, ") for line in lines)
+
+    def test_an_answer_is_printed_as_it_is_written(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        models = said({"data": [{"id": "fake", "max_model_len": 8_192}]})
+        text = streamed(completion(["It is renamed", " in one step", " [1]."]))
+        with FakeEndpoint({"/v1/models": models, "/v1/chat/completions": text}) as chat:
+            monkeypatch.setenv("CODEINTEL_CHAT_BASE_URL", chat.url)
+            monkeypatch.setenv("CODEINTEL_CHAT_MODEL", "fake")
+            get_settings.cache_clear()
+            result = invoke("answer", "--verbose", "how is a generation published?")
+        assert result.stdout.startswith("It is renamed in one step [1].\n\n[1] store/publish.py:")
+        # Both streams in the order of writing: stages that ended before, the text, the stage that wrote it.
+        order = [result.output.index(part) for part in ("cite.verify", "It is renamed", "synthesize", "confidence")]
+        assert order == sorted(order)
 
     def test_status(self, workshop: Workshop) -> None:
         text = invoke("status").stdout

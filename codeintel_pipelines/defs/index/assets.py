@@ -132,10 +132,10 @@ def splade_index(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Ma
     owners=_OWNERS,
     deps=["chunks", "symbols"],
     kinds={"duckdb"},
-    description="Catalog: chunks by id, files by path, symbols by name.",
+    description="catalog.duckdb: files by path, symbols by name, scopes; catalog.arrow: chunks by id.",
 )
 def catalog(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
-    """Write catalog.duckdb, or an overlay for the parent's."""
+    """Write the catalog, or overlays for the parent's."""
 
     def stage(build: Build) -> dict[str, Any]:
         facts = index.build_catalog(build)

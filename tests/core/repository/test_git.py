@@ -148,19 +148,3 @@ def test_a_failure_names_the_command_in_one_line(git_repo: GitRepo) -> None:
         run_git(repo.path, ["show", "nope"], timeout_s=60)
     with pytest.raises(GitFailed, match="CODEINTEL_GIT_TIMEOUT_S"):
         run_git(repo.path, ["cat-file", "--batch"], timeout_s=1e-9)
-
-
-def test_files_of_a_commit_through_one_process(git_repo: GitRepo) -> None:
-    files: dict[str, str | bytes | None] = {
-        "a.py": "x = 1\n", "sub/with space.py": "", "ü.txt": "é", "crlf": b"a\r\nb\0c", "trap missing": "y",
-    }  # fmt: skip
-    made = git_repo(files)
-    (made.path / "link").symlink_to("a.py")
-    sha = made.commit()
-    git = GitRepository(made.path)
-    found = git.files_at(sha, ["ü.txt", "nowhere", "a.py", "sub", "crlf", "a\nb", "trap missing", "sub/with space.py"])
-    expected = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
-    assert found == expected
-    assert git.files_at(sha, []) == {}
-    with_old = git.files_at(made.git("rev-parse", "HEAD~1"), ["link", "a.py"])
-    assert with_old == {"a.py": b"x = 1\n"}
