@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from codeintel_core.errors import CodeIntelError
@@ -86,7 +87,7 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             trace.close(current)
             if around is not None:
                 around.steps.extend(current.steps)  # the problem that the face answers names the stage
-            _flag(current, trace)
+            providers.judge_later(current.span, partial(_findings, current, trace))
             with step("trace.write") as writing:
                 if not journal.write(trace):
                     writing.end(Status.FAILED, "the trace journal cannot be written")
@@ -95,16 +96,12 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
                 metrics.CONFIDENCE.observe(trace.confidence)
 
 
-def _flag(current: Run, trace: AnswerTrace) -> None:
-    """Say what detectors notice, where spans are exported: tail sampling keeps a flagged trace."""
-    if not providers.is_exporting():
-        return
-    try:
-        current.flags += [finding.kind for finding in report_of(current, trace).findings]
-        for kind in current.flags:
-            metrics.FINDINGS.labels(kind).inc()
-    except Exception:  # telemetry never breaks a request
-        metrics.TELEMETRY_ERRORS.inc()
+def _findings(ended: Run, trace: AnswerTrace) -> list[str]:
+    """What detectors notice about a run that has ended."""
+    kinds = [finding.kind for finding in report_of(ended, trace).findings]
+    for kind in kinds:
+        metrics.FINDINGS.labels(kind).inc()
+    return kinds
 
 
 def stages_of(steps: Sequence[StepRecord]) -> list[StageModel]:

@@ -90,11 +90,11 @@ class ChannelPools:
 
 
 def _collect(channel_step: Step, work: Work, future: Future[Ranked], deadline: Deadline) -> ChannelResult:
+    detail = ""
     awaited: list[Future[Any]] = [future, work.gone]
     wait(awaited, timeout=deadline.remaining_s, return_when=FIRST_COMPLETED)
     is_cancelled = work.is_given_up
     work.end()
-    detail = ""
     try:
         if not future.done():
             work.give_up()

@@ -28,8 +28,11 @@ class Ledger:
     def _open(self) -> None:
         self._is_waiting = False
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab", buffering=0)
+            try:
+                self._file = self.path.open("ab", buffering=0)
+            except FileNotFoundError:  # the first run of the day
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("ab", buffering=0)
         except OSError:
             metrics.TELEMETRY_ERRORS.inc()
 

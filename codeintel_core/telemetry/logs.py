@@ -18,7 +18,7 @@ _KEPT_LINES = 2_000
 
 
 class SafeFormatter(RedactingFormatter):
-    """One record is one line, or a line and what is visibly its continuation; secrets and control characters are masked.
+    """One record is one line, or a line and what is visibly its continuation; secrets are masked.
 
     What a record quotes (a query, a path, an endpoint's answer) can then neither fake a record nor move the cursor.
     """

@@ -54,16 +54,31 @@ CACHE_REQUESTS = Counter(
 SHED = Counter(
     "codeintel_shed_total", "Requests refused because no slot of their kind was free.", ["kind"], registry=REGISTRY
 )
-IN_FLIGHT = Gauge("codeintel_in_flight", "Requests that hold a slot of their kind.", ["kind"], registry=REGISTRY)
-SCOPE_ENTRIES = Gauge("codeintel_scope_entries", "Entries of the scope store in this worker.", registry=REGISTRY)
-REDIS_UP = Gauge("codeintel_redis_up", "1 while Redis answers, 0 after it did not.", registry=REGISTRY)
+IN_FLIGHT = Gauge(
+    "codeintel_in_flight",
+    "Requests that hold a slot of their kind.",
+    ["kind"],
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+SCOPE_ENTRIES = Gauge(
+    "codeintel_scope_entries",
+    "Entries of the scope store in this worker.",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+REDIS_UP = Gauge(
+    "codeintel_redis_up", "1 while Redis answers, 0 after it did not.", multiprocess_mode="livemin", registry=REGISTRY
+)
 SYNTHESES = Counter("codeintel_chat_streams_total", "Chat streams by how they ended.", ["end"], registry=REGISTRY)
-DATABASE_CURSORS = Gauge("codeintel_database_cursors", "DuckDB cursors in use.", registry=REGISTRY)
+DATABASE_CURSORS = Gauge(
+    "codeintel_database_cursors", "DuckDB cursors in use.", multiprocess_mode="livesum", registry=REGISTRY
+)
 
 SPANS_DROPPED = Counter("codeintel_spans_dropped_total", "Spans that tail sampling had no room for.", registry=REGISTRY)
 TRACES_SAMPLED = Counter(
-    "codeintel_traces_sampled_total", "Traces by what tail sampling decided: kept or left.", ["decision"],
-    registry=REGISTRY,
+    "codeintel_traces_sampled_total", "Traces by what tail sampling decided; unjudged: without detectors.",
+    ["decision"], registry=REGISTRY,
 )  # fmt: skip
 ANSWERS = Counter(
     "codeintel_answers_total", "Searches and answers by how they ended.", ["operation", "mode", "status"],

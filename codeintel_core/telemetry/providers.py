@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from codeintel_core.settings import get_settings
 from codeintel_core.telemetry.conventions import SCHEMA_URL, Status
-from codeintel_core.telemetry.sampling import Redacting, TailSampling
+from codeintel_core.telemetry.sampling import Judge, Redacting, TailSampling
 from codeintel_core.telemetry.spans import Attribute, Value
 
 if TYPE_CHECKING:
@@ -127,9 +127,11 @@ def _bits(count: int) -> int:
     return random.getrandbits(count) or 1
 
 
-def is_exporting() -> bool:
-    """Whether spans leave this process."""
-    return get().sampling is not None
+def judge_later(span: trace.Span, judge: Judge) -> None:
+    """Ask for findings about the run of `span` once it has ended, where spans are exported; a flagged trace is kept."""
+    sampling, context = get().sampling, span.get_span_context()
+    if sampling is not None and span.is_recording():
+        sampling.judge_later(context.trace_id, context.span_id, judge)
 
 
 def measure(kind: str, status: Status, seconds: float, attributes: Mapping[str, Value]) -> None:

@@ -64,8 +64,6 @@ class Run:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started_monotonic: float = field(default_factory=time.monotonic)
     steps: list[StepRecord] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)
-    """Kinds of findings about this run; a flagged trace is always kept."""
 
     def __post_init__(self) -> None:
         self._open: dict[str, Step] = {}
@@ -237,8 +235,6 @@ def _ended(current: Run, status: str) -> None:
         metrics.observe(metrics.REQUEST_SECONDS.labels(current.operation, status), seconds, current.trace_id)
         if current.span.is_recording():
             current.span.set_attribute(names.STATUS, status)
-            if current.flags:
-                current.span.set_attribute(names.FLAGS, tuple(dict.fromkeys(current.flags)))
             if status == "error":
                 current.span.set_status(trace.StatusCode.ERROR)
         current.span.end()

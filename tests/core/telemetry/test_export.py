@@ -6,6 +6,7 @@ import io
 import logging
 import subprocess
 import sys
+import threading
 
 import pytest
 from opentelemetry import trace
@@ -123,6 +124,56 @@ def test_what_waits_is_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> N
     assert (metrics.REGISTRY.get_sample_value("codeintel_spans_dropped_total") or 0) - before >= 10 * 3
     for root in roots:
         root.end()
+
+
+def test_detectors_are_asked_after_the_trace_and_keep_it() -> None:
+    tracer, exporter, sampler = _sampled()
+    may_go_on, asked_in = threading.Event(), list[str]()
+
+    def judge() -> list[str]:
+        may_go_on.wait(30)
+        asked_in.append(threading.current_thread().name)
+        return ["one_file", "slow_stage", "one_file"]
+
+    with tracer.start_as_current_span("root") as root:
+        late = tracer.start_span("late")
+        sampler.judge_later(root.get_span_context().trace_id, root.get_span_context().span_id, judge)
+    late.end()  # while the detectors run
+    with tracer.start_as_current_span("nothing found") as other:
+        sampler.judge_later(other.get_span_context().trace_id, other.get_span_context().span_id, list)
+    assert _named(exporter) == set()
+    assert sampler.held == 3
+    may_go_on.set()
+    sampler.force_flush()
+    assert asked_in[0].startswith("detectors")
+    found = {span.name: span.attributes for span in exporter.get_finished_spans()}
+    assert found == {"root": {names.FLAGS: ("one_file", "slow_stage")}, "late": {}}
+    assert sampler.held == 0
+
+
+def test_detectors_that_fail_or_cannot_keep_up_cost_their_findings_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted(name: str, **labels: str) -> float:
+        return metrics.REGISTRY.get_sample_value(name, labels) or 0.0
+
+    monkeypatch.setattr(sampling, "MAX_WAITING", 1)
+    tracer, exporter, sampler = _sampled(keep_ratio=1.0)
+    failed = counted("codeintel_telemetry_errors_total")
+    shed = counted("codeintel_traces_sampled_total", decision="unjudged")
+    may_go_on = threading.Event()
+
+    def judge() -> list[str]:
+        may_go_on.wait(30)
+        raise RuntimeError("a detector is wrong")
+
+    for name in ("first", "second"):
+        with tracer.start_as_current_span(name) as root:
+            sampler.judge_later(root.get_span_context().trace_id, root.get_span_context().span_id, judge)
+    assert _named(exporter) == {"second"}
+    may_go_on.set()
+    sampler.shutdown()
+    assert _named(exporter) == {"first", "second"}
+    assert counted("codeintel_telemetry_errors_total") == failed + 1
+    assert counted("codeintel_traces_sampled_total", decision="unjudged") == shed + 1
 
 
 def test_attributes_are_redacted_before_they_are_exported() -> None:
