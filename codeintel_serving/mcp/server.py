@@ -18,6 +18,7 @@ from pydantic import PrivateAttr, ValidationError
 from codeintel_core.errors import CodeIntelError
 from codeintel_serving.answer.events import StageEvent
 from codeintel_serving.mcp.callers import stdio_caller
+from codeintel_serving.mcp.runs import add_run_tools
 from codeintel_serving.mcp.spans import note_failure, tool_run
 from codeintel_serving.models import Problem
 from codeintel_serving.problems import invalid_arguments, problem_of
@@ -107,6 +108,7 @@ def create_mcp(services: Services, caller_of: Callable[[], Caller] = stdio_calle
     server: FastMCP = FastMCP("codeintel", instructions=_INSTRUCTIONS, middleware=[_Problems(services)])
     for tool in all_tools():
         server.add_tool(_Served.of(tool, services, caller_of))
+    add_run_tools(server, services, caller_of)
     return server
 
 

@@ -41,9 +41,10 @@ inspect tools/list >"$PLACE/listed.json"
 inspect tools/call --tool-name status >"$PLACE/called.json"
 "$BIN/python" - "$PLACE/listed.json" "$PLACE/called.json" <<'PYTHON'
 import json, pathlib, sys
+from codeintel_serving.mcp.runs import NAMES
 from codeintel_serving.tools.registry import SUMMARIES
 listed, called = (json.loads(pathlib.Path(name).read_text()) for name in sys.argv[1:])
-assert [tool["name"] for tool in listed["tools"]] == list(SUMMARIES), "the inspector lists other tools"
+assert [tool["name"] for tool in listed["tools"]] == [*SUMMARIES, *NAMES], "the inspector lists other tools"
 assert called["structuredContent"]["repositories"], "the inspector's call of `status` found no repository"
 print(f"inspector: {len(listed['tools'])} tools listed, `status` called")
 PYTHON

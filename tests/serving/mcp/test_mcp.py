@@ -17,6 +17,7 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 from workshop import Workshop
 
+from codeintel_serving.mcp.runs import NAMES as RUN_TOOLS
 from codeintel_serving.tools.registry import SUMMARIES
 
 pytestmark = pytest.mark.e2e
@@ -51,10 +52,10 @@ def test_every_tool_works(connect: Connect) -> None:
     async def scenario() -> None:
         async with connect() as client:
             tools = {tool.name: tool for tool in await client.list_tools()}
-            assert tools.keys() == SUMMARIES.keys()
+            assert set(tools) == {*SUMMARIES, *RUN_TOOLS}
             for tool in tools.values():
                 assert tool.annotations is not None
-                assert tool.annotations.read_only_hint is (tool.name != "set_scope")
+                assert tool.annotations.read_only_hint is (tool.name not in ("set_scope", "feedback"))
                 assert tool.output_schema
                 assert "Do not" in (tool.description or "")
 
@@ -69,6 +70,13 @@ def test_every_tool_works(connect: Connect) -> None:
 
             answered = await client.call_tool("answer", {"question": QUESTION, "max_citations": 1})
             assert [c["id"] for c in answered.structured_content["citations"]] == [1]
+
+            run_id = answered.structured_content["run_id"]
+            given = await client.call_tool("feedback", {"run_id": run_id, "kind": "useful", "citation": 1})
+            assert given.structured_content["run_id"] == run_id
+            report = await client.call_tool("run_report", {"run_id": run_id})
+            assert report.structured_content["run_id"] == run_id
+            assert "retrieve.lexical" in report.content[0].text
 
             state = await client.call_tool("status", {})
             assert state.structured_content["repositories"][0]["repo"] == "shop"

@@ -16,6 +16,7 @@ import pytest
 from fastmcp import Client
 from workshop import Workshop
 
+from codeintel_serving.mcp.runs import NAMES as RUN_TOOLS
 from codeintel_serving.models import PagedRequest
 from codeintel_serving.tools.registry import SUMMARIES, all_tools
 
@@ -67,7 +68,7 @@ def test_a_client_connects_with_each_configuration(servers: dict[str, Any], work
 
     async def connected() -> None:
         async with Client({"mcpServers": {"codeintel": server}}, timeout=60) as client:
-            assert {tool.name for tool in await client.list_tools()} == SUMMARIES.keys()
+            assert {tool.name for tool in await client.list_tools()} == {*SUMMARIES, *RUN_TOOLS}
             found = await client.call_tool("status", {})
             assert found.structured_content["repositories"][0]["repo"] == "shop"
 
