@@ -132,8 +132,8 @@ def test_the_catalog_cannot_be_read(tmp_path: Path, workshop: Workshop) -> None:
             from codeintel_core import catalog
 
             def closed(self: catalog.Catalog, *_: object) -> dict[int, object]:
-                self._connection.close()  # what DuckDB does after a fatal error
-                return dict(self._connection.cursor().execute("SELECT 1").fetchall())
+                self._database._connection.close()  # what DuckDB does after a fatal error
+                return dict(self._database._connection.cursor().execute("SELECT 1").fetchall())
 
             patch.setattr(catalog.Catalog, "hydrate", closed)
             failed = http.post("/search", json={"query": f"swap pointer {uuid.uuid4()}"})
