@@ -60,6 +60,11 @@ class Commit:
     stages: dict[str, float]
 
 
+def _settings(home: Home) -> Settings:
+    """The defaults, but every build embeds all its texts at once: what is compared is complete."""
+    return Settings(home=home.root, lexical_first_texts=10**9)
+
+
 def replay(repo: Path, commits: int, folder: Path) -> list[Commit]:
     """Replay the last `commits` commits of the first-parent history of a repository."""
     history = _git(repo, "rev-list", "--first-parent", "--reverse", f"--max-count={commits + 1}", "HEAD").split()
@@ -79,11 +84,11 @@ def replay(repo: Path, commits: int, folder: Path) -> list[Commit]:
         _git(source, "update-ref", f"refs/heads/{BRANCH}", commit)
         used = _disk_bytes(incremental)
         costs = plain_build.Cost(), plain_build.Cost()
-        manifest = plain_build.build(incremental, Settings(home=incremental.root), "replayed", cost=costs[0])
+        manifest = plain_build.build(incremental, _settings(incremental), "replayed", cost=costs[0])
         added = _disk_bytes(incremental) - used
-        rebuilt = plain_build.build(full, Settings(home=full.root), "replayed", force=True, cost=costs[1])
+        rebuilt = plain_build.build(full, _settings(full), "replayed", force=True, cost=costs[1])
         row, before = _compared(incremental, manifest, full, rebuilt, costs, before, added)
-        if row.ratio > Settings(home=incremental.root).compaction_ratio:  # what the sensor asks
+        if row.ratio > _settings(incremental).compaction_ratio:  # what the sensor asks
             row = _compacted(row, incremental, full, rebuilt)
         if number:  # the first one is the first build
             rows.append(row)
@@ -94,7 +99,7 @@ def replay(repo: Path, commits: int, folder: Path) -> list[Commit]:
 def _compacted(row: Commit, home: Home, full: Home, rebuilt: Manifest) -> Commit:
     """Compact, and compare again: nothing but the shape of the indexes may have changed."""
     cost = plain_build.Cost()
-    manifest = plain_build.build(home, Settings(home=home.root), "replayed", compact=True, cost=cost)
+    manifest = plain_build.build(home, _settings(home), "replayed", compact=True, cost=cost)
     after, _ = _compared(home, manifest, full, rebuilt, (cost, cost), set(), 0)
     same = after.same_ids and after.same_keys and after.same_dense_hits and after.same_lexical_hits == 1.0
     return replace(row, compact_seconds=after.seconds, same_ids=row.same_ids and same)
