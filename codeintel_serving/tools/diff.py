@@ -159,9 +159,11 @@ def _by_spans(call: Call[DiffRequest], generation: Generation, path: str) -> dic
 
 def _intact(folder: Path) -> Path:
     """The folder, once the digest of what is compared was checked: a damaged Parquet file may be read as wrong rows."""
-    path = folder / "chunks.parquet"
-    if not path.is_file() or manifests.digest(path) != manifests.load(folder).files.get(path.name):
-        raise GenerationCorrupt(f"generation {folder.name}: {path.name} is not what was published")
+    table = folder / "chunks.parquet"  # a folder of parts
+    published = {name: kept for name, kept in manifests.load(folder).files.items() if name.startswith(f"{table.name}/")}
+    there = {f"{table.name}/{path.name}": path for path in table.glob("*")}
+    if there.keys() != published.keys() or any(manifests.digest(there[name]) != published[name] for name in there):
+        raise GenerationCorrupt(f"generation {folder.name}: {table.name} is not what was published")
     return folder
 
 

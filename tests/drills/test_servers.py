@@ -185,14 +185,7 @@ def test_a_missing_home_ends_with_the_fix(tmp_path: Path) -> None:
 
 def test_too_few_file_descriptors_end_or_degrade_and_never_hang(home: Home, tmp_path: Path) -> None:
     """With hardly any descriptors the server ends with an error, or says what is wrong; it does not hang."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (24, hard))
-    try:
-        server = ServerProcess(home.root, tmp_path / "log")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    server = ServerProcess(home.root, tmp_path / "log", descriptors=24)
     try:
         deadline = time.monotonic() + START_DEADLINE_S
         while server.process.poll() is None and time.monotonic() < deadline:

@@ -22,7 +22,8 @@ _RUN = [sys.executable, "-c", "from codeintel_core.cli import main; main()", "se
 class ServerProcess:
     """A server over a home; its stderr is kept in `log`."""
 
-    def __init__(self, home: Path, log: Path, **settings: object) -> None:
+    def __init__(self, home: Path, log: Path, *, descriptors: int = 0, **settings: object) -> None:
+        """`descriptors`: limit of open files, 0 for the machine's own."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -32,8 +33,9 @@ class ServerProcess:
         variables = {
             f"CODEINTEL_{k.upper()}": str(v) for k, v in {**budgets, **settings, "home": home, "port": port}.items()
         }
+        run = _RUN if not descriptors else ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "serve", *_RUN]
         with log.open("wb") as out:
-            self.process = subprocess.Popen(_RUN, env={**os.environ, **variables}, stdout=out, stderr=out)
+            self.process = subprocess.Popen(run, env={**os.environ, **variables}, stdout=out, stderr=out)
 
     def wait_until_up(self) -> None:
         """Return once it answers questions, be it degraded."""

@@ -137,7 +137,8 @@ class Workshop:
                 for c in chunks
             ],
         )
-        pq.write_table(chunks_table(chunks), staging / "chunks.parquet")
+        (staging / "chunks.parquet").mkdir()
+        pq.write_table(chunks_table(chunks), staging / "chunks.parquet" / "part-0000.parquet")
         catalog.build(
             staging / "catalog.duckdb",
             chunks=chunks_table(chunks),
