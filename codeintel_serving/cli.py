@@ -65,6 +65,7 @@ def serve(
     """Serve REST, SSE and MCP over HTTP; new generations are picked up without a restart."""
     from codeintel_serving import hosting
 
+    hosting.claim_descriptors()
     with open_services() as services:
         settings = services.settings
         hosting.serve(services, host if host is not None else settings.host, port or settings.port)

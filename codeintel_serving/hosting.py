@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,30 @@ from contextlib import contextmanager, suppress
 
 import typer
 
+from codeintel_core.errors import InvalidRequest
 from codeintel_serving.access.listening import listen
 from codeintel_serving.services import Services
+
+_LEAST_DESCRIPTORS = 256  # the JVM, one generation per repository, journals, and a client each
+
+
+def claim_descriptors() -> None:
+    """Allow this process as many open files as the system lets it have, before the first is opened.
+
+    Raises:
+        InvalidRequest: they are too few: it would start, then accept no connection.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:  # the kernel's own bound is lower, and differs
+        hard = max(soft, 65_536)
+    with suppress(ValueError, OSError):  # a sandbox may forbid it; what there is may still do
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed < _LEAST_DESCRIPTORS:
+        raise InvalidRequest(
+            f"only {allowed} open files are allowed, a server needs at least {_LEAST_DESCRIPTORS}; raise the limit "
+            "with `ulimit -n 1024`, LimitNOFILE= of systemd or --ulimit of the container"
+        )
 
 
 def serve(services: Services, host: str, port: int) -> None:
