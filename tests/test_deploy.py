@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from codeintel_core.telemetry import metrics
 from codeintel_serving.services import Services
 from tests.conftest import skip_unavoidable
 from tests.fake_endpoint import FakeEndpoint, completion, said, streamed
+from tests.ports import free_port
 from tests.serving.running import running, until
 from tests.serving.workshop import FILES, Workshop, new_repository, settings_for
 
@@ -74,9 +74,7 @@ def test_queries_and_rules_name_metrics_that_exist() -> None:
 
 @contextmanager
 def _prometheus(folder: Path, target: str) -> Iterator[httpx.Client]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     shipped = (PROMETHEUS / "prometheus.yml").read_text()
     (folder / "prometheus.yml").write_text(shipped.replace("127.0.0.1:8321", target).replace("15s", "200ms"))
     shutil.copy(PROMETHEUS / "rules.yml", folder)

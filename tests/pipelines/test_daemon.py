@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from codeintel_pipelines import runs
 from codeintel_pipelines.build import lease
 from tests.conftest import GitRepo, Repo
 from tests.pipelines.conftest import FILES
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 _ROOT = Path(__file__).parents[2]
@@ -90,9 +90,7 @@ def living(home: Home) -> Iterator[Living]:
         **os.environ, "CODEINTEL_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster),
         "CODEINTEL_SENSOR_INTERVAL_S": "1",
     }  # fmt: skip
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with (home.root / "dagster.log").open("wb") as log:
         process = subprocess.Popen(
             [Path(sys.executable).parent / "dagster", "dev", "-m", _MODULE, "-h", "127.0.0.1", "-p", str(port)],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.ports import free_port
 from tests.serving.running import until
 
 START_DEADLINE_S = 120.0  # a loaded machine takes its time to import what a server needs
@@ -24,9 +24,7 @@ class ServerProcess:
 
     def __init__(self, home: Path, log: Path, *, descriptors: int = 0, **settings: object) -> None:
         """`descriptors`: limit of open files, 0 for the machine's own."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         budgets = {"retrieval_budget_ms": 20_000, "answer_budget_ms": 60_000, "watch_interval_s": 0.2}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
+from tests.ports import free_port
 
 ROLES = {"chat": [], "embed": ["--runner", "pooling", "--convert", "embed"], "score": ["--runner", "pooling"]}
 KEY = "sk-local-test"
@@ -29,7 +30,7 @@ _ENVIRONMENT = {
 @contextmanager
 def serving(python: Path, models: Path, logs: Path) -> Iterator[dict[str, str]]:
     """Base URL of each role, once all three answer; `models` holds one folder per role."""
-    ports = {role: _free_port() for role in ROLES}
+    ports = {role: free_port() for role in ROLES}
     started: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for role, options in ROLES.items():
@@ -61,10 +62,3 @@ def _wait(role: str, url: str, process: subprocess.Popen[bytes], log: Path) -> N
         except httpx.TransportError:
             time.sleep(1)
     raise AssertionError(f"the {role} server does not answer:\n{log.read_text(errors='replace')[-3_000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port

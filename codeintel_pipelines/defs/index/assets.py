@@ -23,6 +23,7 @@ _OWNERS = ["team:code-intelligence"]
     owners=_OWNERS,
     deps=["chunks"],
     kinds={"onnx", "parquet"},
+    pool="embedding",  # unlimited unless the instance says otherwise (deploy/dagster.postgres.yaml)
     code_version=str(TEXT_VERSION),
     description="Vector of every chunk under the embedding contract; known texts come from the vector cache.",
 )

@@ -22,6 +22,7 @@ from codeintel_core.settings import Settings
 from codeintel_core.telemetry import run
 from tests.core.models.conftest import KEY, Serve, endpoint, use
 from tests.fake_endpoint import FakeEndpoint, Reply, Request, recorded, said
+from tests.ports import free_port
 
 PATH = "/v1/models"
 
@@ -49,10 +50,7 @@ def sequence(serve: Serve, *replies: Reply) -> FakeEndpoint:
 
 @pytest.fixture
 def closed_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return f"http://127.0.0.1:{port}/v1"
+    return f"http://127.0.0.1:{free_port()}/v1"
 
 
 def test_ids_and_the_key_travel_in_headers_and_nowhere_else(serve: Serve) -> None:

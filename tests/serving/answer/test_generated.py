@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -20,6 +19,7 @@ from codeintel_serving.models import AnswerRequest, AnswerResponse
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 from tests.fake_endpoint import FakeEndpoint, Reply, Request, completion, recorded, said, streamed
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -142,10 +142,7 @@ def test_without_a_first_token_the_answer_is_extractive(
 
 
 def test_nobody_listens(workshop: Workshop) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with services_with(workshop, url) as services:
+    with services_with(workshop, f"http://127.0.0.1:{free_port()}/v1") as services:
         answer, _ = asked(services)
     assert answer.model == "extractive"
     assert [status for status, _ in steps(answer, "prompt.build")] == ["failed"]
