@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from codeintel_core.embedding.local import LocalEncoder
 from codeintel_core.home import Home
-from codeintel_core.retrieval.engine import Mode, SearchEngine
+from codeintel_core.retrieval.engine import SearchEngine
+from codeintel_core.retrieval.modes import Mode
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings, get_settings
 from codeintel_pipelines.evaluation import sets
@@ -84,7 +85,7 @@ def examples(
     try:
         for query in data.queries:
             generations = [index.generations[query.repo]] if query.repo else list(index.generations.values())
-            hits = engine.search(query.text, generations, scope=Scope(), limit=_REQUEST.limit, mode=mode).hits
+            hits = engine.search(query.text, generations, scope=Scope(), limit=_REQUEST.top_k, mode=mode).hits
             cited = citations.choose(query.text, hits, _REQUEST.max_citations) if hits else []
             if confidence.is_weak(query.text, hits) or not cited:
                 continue

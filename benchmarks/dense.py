@@ -112,7 +112,7 @@ def _clustered(size: int) -> tuple[Matrix, Matrix]:
     centres = random.normal(size=(max(20, size // 100), 64)).astype(np.float32)
     points = centres[random.integers(0, len(centres), every)]
     points += random.normal(0, 1.0, (every, 64)).astype(np.float32)
-    vectors: Matrix = points @ basis
+    vectors: Matrix = (points @ basis).astype(np.float32, copy=False)
     vectors += random.normal(0, 0.3, vectors.shape).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors[:size], vectors[size:]

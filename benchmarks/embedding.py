@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -31,11 +32,11 @@ def measure(at: Workplace) -> Rows:
         for part in range(_PARTS):  # interleaved on different texts: neither profits from the other
             some = texts[part::_PARTS]
             if part % 2:
-                ours_s.append(_seconds(lambda some=some: embed_texts(encoder, cache, some)) / len(some))
-                bare_s.append(_seconds(lambda some=some: encoder.encode_documents(some)) / len(some))
+                ours_s.append(_seconds(partial(embed_texts, encoder, cache, some)) / len(some))
+                bare_s.append(_seconds(partial(encoder.encode_documents, some)) / len(some))
             else:
-                bare_s.append(_seconds(lambda some=some: encoder.encode_documents(some)) / len(some))
-                ours_s.append(_seconds(lambda some=some: embed_texts(encoder, cache, some)) / len(some))
+                bare_s.append(_seconds(partial(encoder.encode_documents, some)) / len(some))
+                ours_s.append(_seconds(partial(embed_texts, encoder, cache, some)) / len(some))
         cached_s = _seconds(lambda: embed_texts(encoder, cache, texts)) / len(texts)
     bare, ours = 1 / float(np.median(bare_s)), 1 / float(np.median(ours_s))
     tokens = float(np.mean(np.minimum(encoder.count_tokens(texts), 256)))
@@ -43,7 +44,7 @@ def measure(at: Workplace) -> Rows:
     yield Row("embedding", "pipeline, cold", ours, "chunks/s", f"bare encoder {bare:.1f}", ours / bare, note)
     yield Row("embedding", "pipeline, from the cache", 1 / cached_s, "chunks/s")
     query = LocalEncoder(at.home.models, settings.embedding_precision, threads=1)
-    seconds = [_seconds(lambda i=i: query.encode_query(f"how is part {i} of the index published")) for i in range(60)]
+    seconds = [_seconds(partial(query.encode_query, f"how is part {i} of the index published")) for i in range(60)]
     yield Row("embedding", "one query, one thread, p50", float(np.median(seconds[10:])) * 1000, "ms")
 
 

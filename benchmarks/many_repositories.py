@@ -7,6 +7,7 @@ the real model.
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codeintel_core.embedding.contract import EmbeddingContract, Matrix
+from codeintel_core.embedding.contract import Matrix
 from codeintel_core.embedding.local import LocalEncoder
 from codeintel_core.home import Home
 from codeintel_core.retrieval.engine import SearchEngine
@@ -43,22 +44,18 @@ class StandIn:
     def __init__(self, model: LocalEncoder) -> None:
         self._model = model
         self._random = np.random.default_rng(0)
-        contract = model.contract
-        self.contract = EmbeddingContract(**{**_fields(contract), "revision": "stand-in"})
+        self.contract = dataclasses.replace(model.contract, revision="stand-in")
 
     def encode_documents(self, texts: Sequence[str]) -> Matrix:
         vectors = self._random.normal(size=(len(texts), self.contract.dimension)).astype(np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: Matrix = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
 
     def encode_query(self, text: str) -> Matrix:
         return self._model.encode_query(text)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return self._model.count_tokens(texts)
-
-
-def _fields(contract: EmbeddingContract) -> dict[str, object]:
-    return {name: getattr(contract, name) for name in EmbeddingContract.__slots__}
 
 
 def main() -> int:

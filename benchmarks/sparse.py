@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def _impact_index(folder: Path, size: int) -> Rows:
     index = LexicalIndex(folder / "lucene")
     searcher = SparseSearcher([index])
     queries = [sparse.query_terms(_impacts(rng, _QUERY_TERMS)) for _ in range(_QUERIES)]
-    p50, p95 = _timed([lambda q=q: searcher.search(q, _TOP, Scope(), _FAR) for q in queries])
+    p50, p95 = _timed([partial(searcher.search, q, _TOP, Scope(), _FAR) for q in queries])
     yield Row(subject, "search p50", p50, "ms", note=f"top {_TOP}, {_QUERY_TERMS} terms")
     yield Row(subject, "search p95", p95, "ms")
     index.close()
@@ -72,7 +73,7 @@ def _scan(folder: Path, size: int) -> Rows:
     catalog.build(path, chunks=chunks, files=schemas.FILES.empty_table(), symbols=schemas.SYMBOLS.empty_table())
     opened = Catalog(path)
     for name, pattern in _PATTERNS.items():
-        p50, p95 = _timed([lambda p=pattern: opened.matching(p, Scope(), 1_000, _FAR)] * 20)
+        p50, p95 = _timed([partial(opened.matching, pattern, Scope(), 1_000, _FAR)] * 20)
         yield Row(f"scan {size:,}", f"{name} p50", p50, "ms", note=f"p95 {p95:.1f} ms")
     opened.close()
 
