@@ -68,6 +68,9 @@ def test_every_tool_works(connect: Connect) -> None:
             read = await client.call_tool("read", {"targets": [best["id"]]})
             assert read.structured_content["files"][0]["text"] == best["snippet"]
 
+            defined = await client.call_tool("symbols", {"name": "publish_generation", "relation": "definition"})
+            assert [symbol["path"] for symbol in defined.structured_content["symbols"]] == [best["path"]]
+
             answered = await client.call_tool("answer", {"question": QUESTION, "max_citations": 1})
             assert [c["id"] for c in answered.structured_content["citations"]] == [1]
 
