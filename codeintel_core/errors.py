@@ -194,6 +194,21 @@ class UnknownGeneration(CodeIntelError):
     status = 404
 
 
+class TuningRefused(CodeIntelError):
+    """A tuning document is missing, damaged or of another format; the default weights are used."""
+
+    slug = "tuning-refused"
+    title = "Tuning refused"
+
+
+class UnknownTuning(CodeIntelError):
+    """No tuning document of that id is kept."""
+
+    slug = "unknown-tuning"
+    title = "Unknown tuning"
+    status = 404
+
+
 class StaleCursor(CodeIntelError):
     """A generation that the cursor's pages come from is no longer kept."""
 

@@ -151,6 +151,11 @@ class Home:
         return self.root / "feedback" / "daily"
 
     @property
+    def tuning(self) -> Path:
+        """Learned fusion weights: immutable documents, the pointer to the one that counts, the last proposal."""
+        return self.root / "tuning"
+
+    @property
     def ledger(self) -> Path:
         """Step ledger, one folder per day, one file per run."""
         return self.root / "ledger"

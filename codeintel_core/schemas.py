@@ -94,7 +94,7 @@ def _struct(**fields: pa.DataType) -> pa.StructType:
 
 _TIME = pa.timestamp("us", tz="UTC")
 
-TRACE_SCHEMA_VERSION = 3
+TRACE_SCHEMA_VERSION = 4
 """Of `ANSWER_TRACES` and `FEEDBACK`; files and journals of an older one are read and upgraded."""
 
 ANSWER_TRACES = pa.schema(
@@ -154,6 +154,12 @@ ANSWER_TRACES = pa.schema(
             ),
             "hits; `channels` says which found them, at which rank and score; `citation` is their number, or 0",
         ),
+        _field(
+            "fusion",
+            pa.list_(_struct(channel=pa.string(), weight=pa.float64(), low=pa.float64(), high=pa.float64())),
+            "weight of each channel in the fused score, and the range of its scores, which fusion scales to 0..1",
+        ),
+        _field("tuning_id", pa.string(), "tuning document that changed the weights, '' when none did"),
         _field("answer", pa.string(), "answer text, '' for a search or when the setting `trace_answers` is off"),
         _field("model", pa.string(), "what wrote the answer: extractive or a chat model, '' for a search"),
         _field("prompt_version", pa.string(), "version of the prompt's template, '' when nothing was generated"),
@@ -180,13 +186,13 @@ FEEDBACK = pa.schema(
     [
         _field("feedback_id", pa.string(), "id of this row, unique"),
         _field("given_at", _TIME, "when it was given"),
-        _field("run_id", pa.string(), "the run it is about; joins traces"),
+        _field("run_id", pa.string(), "the run it is about; joins traces; of a `read` its own"),
         _field("session_id", pa.string(), "the caller's session, '' when none"),
         _field("surface", pa.string(), "rest, mcp or cli"),
-        _field("kind", pa.string(), "useful, wrong or opened"),
+        _field("kind", pa.string(), "useful, wrong or opened; read: a file that a session read, written by the server"),
         _field("citation", pa.int32(), "number of the citation it is about, 0 for the whole answer"),
-        _field("repo", pa.string(), "repository of the place that was opened, '' otherwise"),
-        _field("path", pa.string(), "path of the place that was opened, '' otherwise"),
+        _field("repo", pa.string(), "repository of the place that was opened or read, '' otherwise"),
+        _field("path", pa.string(), "path of the place that was opened or read, '' otherwise"),
         _field("note", pa.string(), "what the caller wrote, '' when nothing"),
     ]
 )

@@ -18,4 +18,5 @@ def explanation_lines(hit: SearchHit) -> list[str]:
         for name, at in sorted(hit.channels.items(), key=lambda one: one[1].rank)
     ]
     sums = [("fused", why.fused), *why.priors.items(), ("= score", hit.score)]
-    return [*channels, *(f"{name:<12} {value:+.4f}" for name, value in sums)]
+    tuned = [f"{'weights':<12} tuned by {why.tuning_id}"] if why.tuning_id else []
+    return [*channels, *tuned, *(f"{name:<12} {value:+.4f}" for name, value in sums)]

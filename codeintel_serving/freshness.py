@@ -13,6 +13,7 @@ from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.manifest import NOT_CONFIGURED
 from codeintel_core.generations.reader import Library
 from codeintel_core.repository.lag import Lag, lag
+from codeintel_core.retrieval.engine import TUNING
 from codeintel_core.telemetry import step
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import Coverage, IndexEntry
@@ -116,9 +117,14 @@ def coverage(
     )
 
 
+def problems(searched: Coverage) -> list[str]:
+    """What should have taken part and did not, in words."""
+    return [f"{name if name == TUNING else f'{name} channel'} {why}" for name, why in searched.degraded.items()]
+
+
 def warnings(entries: Sequence[IndexEntry], searched: Coverage) -> list[str]:
     """What the caller should know before relying on a result, in words."""
-    found = [f"{name} channel {reason}" for name, reason in searched.degraded.items()]
+    found = problems(searched)
     for entry in entries:
         if entry.commits_behind:
             found.append(f"the index of '{entry.repo}' is {entry.commits_behind} commits behind its mirror")

@@ -9,13 +9,13 @@ from codeintel_serving.budgeting import Rung, trimmed
 from codeintel_serving.models import ChannelScore, Explanation, Lines, SearchHit
 
 
-def search_hit(hit: Hit, weights: Mapping[str, float] | None = None) -> SearchHit:
+def search_hit(hit: Hit, weights: Mapping[str, float] | None = None, tuning_id: str = "") -> SearchHit:
     """The model of a hit; with the weights of its channels also how its score came about."""
     chunk = hit.chunk
     explanation = None
     if weights is not None:
         mine = {name: weights[name] for name in hit.channels if name in weights}
-        explanation = Explanation(fused=round(hit.fused, 6), weights=mine, priors=hit.explain)
+        explanation = Explanation(fused=round(hit.fused, 6), weights=mine, priors=hit.explain, tuning_id=tuning_id)
     return SearchHit(
         id=f"{chunk.repo}:{chunk.path}:{chunk.start_line}-{chunk.end_line}",
         repo=chunk.repo,

@@ -179,6 +179,7 @@ class Explanation(Model):
     fused: float = Field(description="Score after fusion: each channel's weight times its scaled score.")
     weights: dict[str, float] = Field(description="Weight of each channel that found the span.")
     priors: dict[str, float] = Field(description="Prior -> what it added to the score.")
+    tuning_id: str = Field(description="Learned tuning that changed the weights, '' when none did.")
 
 
 class SearchHit(Model):

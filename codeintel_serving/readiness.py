@@ -47,6 +47,7 @@ def readiness(services: Services) -> Readiness:
             }
     except CodeIntelError as error:
         checks["generations"] = _check("down", str(error))
+    checks["tuning"] = _check("degraded", services.engine.tuning().problem)
     checks |= {f"{role}_model": _check("degraded", why) for role, why in services.probes.problems().items()}
     return Readiness(state="draining" if services.is_draining else _state(checks), checks=checks)
 

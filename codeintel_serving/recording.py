@@ -136,6 +136,11 @@ def note_lags(trace: AnswerTrace, index: Sequence[IndexEntry]) -> None:
 def note_hits(trace: AnswerTrace, found: SearchResult, cited: Mapping[int, int] = MappingProxyType({})) -> None:
     """Keep the hits with their rank in each channel that found them; `cited`: chunk id -> number."""
     trace.query_kind = found.profile.kind.value
+    trace.tuning_id = found.tuned.tuning_id
+    trace.fusion = [
+        {"channel": name, "weight": found.weights[name], "low": low, "high": high}
+        for name, (low, high) in found.ranges.items()
+    ]
     trace.candidates = [_candidate(hit, cited.get(hit.chunk.chunk_id, 0)) for hit in found.hits]
 
 

@@ -11,6 +11,7 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.errors import InvalidRequest, UnknownGeneration
 from codeintel_core.generations.generation import Generation
 from codeintel_core.home import Home
+from codeintel_core.retrieval import tuning as tunings
 from codeintel_core.retrieval.channels import CHANNELS, EXACT, REGEX, SYMBOLS
 from codeintel_core.retrieval.engine import Ranking, SearchEngine
 from codeintel_core.retrieval.modes import Mode
@@ -69,7 +70,7 @@ def replay(home: Home, settings: Settings, parts: Mapping[str, Any]) -> Replay:
 
     Raises:
         InvalidRequest: the run did not come to a search, or its query was not kept.
-        UnknownGeneration: a generation is not kept any more.
+        UnknownGeneration, UnknownTuning, TuningRefused: what it was answered with is not kept any more, or damaged.
     """
     row = parts.get("trace.json") or {}
     if not row.get("generations"):
@@ -81,11 +82,13 @@ def replay(home: Home, settings: Settings, parts: Mapping[str, Any]) -> Replay:
     is_reranked = report["coverage"]["rerank"]["state"] == "ran"
     recorded = [int(candidate["chunk_id"]) for candidate in row["candidates"]]
     limit = max(len(recorded), settings.rerank_candidates if is_reranked else 1)
+    tuned = tunings.tuned(home, row.get("tuning_id") or "")
     wide = settings.model_copy(update={"retrieval_budget_ms": _BUDGET_MS})
     scope = ScopeModel.model_validate_json(row["scope"]).as_scope()
     ranking = Ranking(without_channels=frozenset(without))
     sparse = LazyEncoder(lambda: sparse_query_encoder(wide)) if wide.has_sparse else None
-    with closing(SearchEngine(wide, LazyEncoder(lambda: query_encoder(wide)), ranking, sparse)) as engine:
+    encoder = LazyEncoder(lambda: query_encoder(wide))
+    with closing(SearchEngine(wide, encoder, ranking, sparse, lambda: tuned)) as engine:
         generations = [_opened(home, wide, wanted) for wanted in row["generations"]]
         try:
             found = engine.search(

@@ -1,4 +1,4 @@
-"""Results, kept by generation and scope: the same question of the same index has the same hits."""
+"""Results, kept by generation, tuning and scope: the same question of the same index has the same hits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codeintel_core.retrieval.modes import Mode
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry import Status, step
 
-_Key = tuple[tuple[str, ...], Scope, Mode, int, str]
+_Key = tuple[tuple[str, ...], str, Scope, Mode, int, str]
 
 
 class CachedSearch:
@@ -38,12 +38,13 @@ class CachedSearch:
             DeadlineExceeded: the same search, asked by another, did not end in time; else as the engine.
         """
         gen_ids = tuple(generation.manifest.gen_id for generation in generations)
+        tuning_id = self._engine.tuning().tuning_id
         until = deadline or Deadline.after(2 * self._budget_s)
         found, result = self._memo.get(
-            (gen_ids, scope, mode, limit, query.strip()),
+            (gen_ids, tuning_id, scope, mode, limit, query.strip()),
             lambda: self._engine.search(query, generations, scope=scope, limit=limit, mode=mode, deadline=deadline),
             until,
-            keep=lambda found: not found.degraded and not found.notes,
+            keep=lambda found: not found.degraded and not found.notes and found.tuned.tuning_id == tuning_id,
         )
         if result != "miss":
             step("cache.results", result=result, hits=len(found.hits)).end(Status.COMPLETED)

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -22,11 +22,12 @@ from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.models.roles import chat_model, score_model
 from codeintel_core.retrieval.engine import SearchEngine
+from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import metrics, step
 from codeintel_core.traces.journal import Journal
-from codeintel_core.traces.record import TraceJournal
+from codeintel_core.traces.record import READ, Feedback, TraceJournal
 from codeintel_serving import feedback, files, freshness
 from codeintel_serving.access.keys import KeyRing
 from codeintel_serving.access.principal import Permission
@@ -74,7 +75,7 @@ class Services:
         load = encoder or (lambda: query_encoder(settings))
         self.encoder = LazyEncoder(lambda: CachedQueries(load(), settings.query_vector_cache))
         self.sparse = LazyEncoder(lambda: sparse_query_encoder(settings)) if settings.has_sparse else None
-        self.engine = SearchEngine(settings, self.encoder, sparse_encoder=self.sparse)
+        self.engine = SearchEngine(settings, self.encoder, sparse_encoder=self.sparse, tuning=Tunings(self.home))
         self.results = CachedSearch(self.engine, settings.result_cache, settings.retrieval_budget_ms / 1000)
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
@@ -180,7 +181,8 @@ class Services:
                 raise asyncio.CancelledError("the caller left")
             note_hits(trace, found)
             weights = found.weights if request.explain else None
-            shown = page([search_hit(hit, weights) for hit in found.hits], request, resolved, shorter_hit, file_of_hit)
+            hits = [search_hit(hit, weights, found.tuned.tuning_id) for hit in found.hits]
+            shown = page(hits, request, resolved, shorter_hit, file_of_hit)
             index = self.freshness.entries(generations)
             note_lags(trace, index)
             searched = freshness.coverage(generations, found.degraded, found.idle)
@@ -208,6 +210,7 @@ class Services:
         with ledgered("read", caller, self.home) as current:
             with self.resolver.pin(seen, caller) as resolved, step("files.read"):
                 text = files.read(resolved.generations[0], request)
+            self.note_read(caller, current.run_id, [(text.repo, text.path)])
             return ReadResponse(**text.model_dump(), run_id=current.run_id, trace_id=current.trace_id)
 
     def feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackResponse:
@@ -219,6 +222,14 @@ class Services:
         """
         caller.principal.require(Permission.READ)
         return feedback.give(self.home, self.feedback_journal, request, caller, caller.principal.may_see)
+
+    def note_read(self, caller: Caller, run_id: str, places: Iterable[tuple[str, str]]) -> None:
+        """Keep which files (repository, path) a session read; whether a request had shown them is for analytics."""
+        if caller.session_id:
+            for repo, path in dict.fromkeys(places):
+                Feedback(run_id, READ, caller.session_id, caller.surface, repo=repo, path=path).write(
+                    self.feedback_journal
+                )
 
     def _readiness(self) -> dict[str, Any]:
         from codeintel_serving.readiness import readiness  # it looks at services

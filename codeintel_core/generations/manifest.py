@@ -120,6 +120,7 @@ class Manifest(_Frozen):
     reuse: dict[str, int]  # what was taken over instead of computed
     files: dict[str, FileDigest]
     sparse: SparseFacts = SparseFacts(reason=NOT_CONFIGURED)
+    tuning_id: str = ""  # learned weights that counted when it was published, '' when none did
 
     @property
     def is_pending(self) -> bool:

@@ -61,12 +61,13 @@ _LEDGER = (
 _ROW = (
     "trace_id", "run_id", "otel_trace_id", "operation", "surface", "asked_at", "query", "query_digest", "query_kind",
     "scope", "mode", "generations", "lags", "retrieval_budget_ms", "total_budget_ms", "stages", "latency_ms",
-    "candidates", "model", "prompt_version", "tokens_in", "tokens_out", "time_to_first_token_ms", "tokens_per_second",
+    "candidates", "fusion", "tuning_id", "model", "prompt_version", "tokens_in", "tokens_out",
+    "time_to_first_token_ms", "tokens_per_second",
     "finish", "citations_verified", "citations_dropped", "confidence", "limits", "status", "error", "stopped_because",
 )  # fmt: skip
 _MANIFEST = (
     "format_version", "gen_id", "parent", "repo", "commit", "created_at", "dagster_run_id", "versions", "contract",
-    "dense", "counts", "coverage",
+    "dense", "counts", "coverage", "tuning_id",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, REGEX, SPARSE, SYMBOLS
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.retrieval.profile import QueryKind, QueryProfile
+from codeintel_core.retrieval.tuning import UNTUNED, Tuned, tuned_weights
 
 _MARGIN_AT = 10
 _PER_MARGIN = 0.1
@@ -31,13 +32,21 @@ class Blend:
     reason: str
 
 
-def blend(profile: QueryProfile, channels: Mapping[str, Ranked], fixed_share: float | None = None) -> Blend:
-    """Weights for the channels that completed; `fixed_share` overrides the lexical share, for comparison."""
+def blend(
+    profile: QueryProfile, channels: Mapping[str, Ranked], fixed_share: float | None = None, tuned: Tuned = UNTUNED
+) -> Blend:
+    """Weights for the channels that completed; `fixed_share` overrides the lexical share, for comparison.
+
+    Learned factors change what several channels share; one channel alone keeps its order whatever its weight is.
+    """
     share, reason = lexical_share(profile, channels)
     if fixed_share is not None:
         share, reason = fixed_share, "fixed share"
     others = {SYMBOLS: SYMBOLS_WEIGHT, SPARSE: SPARSE_WEIGHT, EXACT: EXACT_WEIGHT, REGEX: 1.0}
-    return Blend({LEXICAL: share, DENSE: 1 - share, **others}, reason)
+    weights = {LEXICAL: share, DENSE: 1 - share, **others}
+    if len(channels) > 1 and (factors := tuned.factors.get(profile.kind.value)):
+        return Blend(tuned_weights(weights, factors), f"{reason}; tuned")
+    return Blend(weights, reason)
 
 
 def lexical_share(profile: QueryProfile, channels: Mapping[str, Ranked]) -> tuple[float, str]:

@@ -31,15 +31,16 @@ from codeintel_core.retrieval.modes import CHANNELS_OF, Mode, patterns_of
 from codeintel_core.retrieval.profile import QueryProfile, profile
 from codeintel_core.retrieval.searches import SEARCHES, Request, Resources, lexical_feedback
 from codeintel_core.retrieval.selection import select
+from codeintel_core.retrieval.tuning import UNTUNED, Tuned
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, metrics, step
 
 MAX_QUERY_CHARS = 10_000
 MAX_LIMIT = 200
-
-
 MAX_MATCHES = 20
+TUNING = "tuning"
+_SCALED = "scores"
 
 OPTIONAL = frozenset({SYMBOLS, SPARSE, EXACT})
 """Channels that only add: without a hit of theirs another one must have answered."""
@@ -49,7 +50,7 @@ OPTIONAL = frozenset({SYMBOLS, SPARSE, EXACT})
 class Ranking:
     """How candidates are ranked; the default is what evaluation chose, the rest is there to be compared with."""
 
-    fusion: str = "scores"
+    fusion: str = _SCALED
     """Name in `fusion.FUSIONS`."""
     without_priors: frozenset[str] = frozenset()
     without_channels: frozenset[str] = frozenset()
@@ -94,6 +95,10 @@ class SearchResult:
     candidates: int
     weights: dict[str, float] = field(default_factory=dict)
     """Weight of each channel in the fused score."""
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Lowest and highest score of each channel with hits, when fusion scaled them."""
+    tuned: Tuned = UNTUNED
+    """The learned factors that changed the weights."""
     idle: dict[str, str] = field(default_factory=dict)
     """Channels that were not needed or are not configured, with the reason."""
     notes: list[str] = field(default_factory=list)
@@ -101,8 +106,9 @@ class SearchResult:
 
     @property
     def degraded(self) -> dict[str, str]:
-        """Channels that should have run and did not complete, with the reason."""
-        return {
+        """Channels that should have run and did not complete, and `tuning` when it was refused, with the reason."""
+        refused = {TUNING: self.tuned.problem} if self.tuned.problem else {}
+        return refused | {
             name: f"{result.status}: {result.reason}"
             for name, result in self.channels.items()
             if result.status is not Status.COMPLETED
@@ -118,11 +124,14 @@ class SearchEngine:
         encoder: Callable[[], Encoder],
         ranking: Ranking | None = None,
         sparse_encoder: Callable[[], SparseEncoder] | None = None,
+        tuning: Callable[[], Tuned] = lambda: UNTUNED,
     ) -> None:
         """Encoders are called on first use and may raise `CodeIntelError`: then search does without their channel.
 
-        Without `sparse_encoder` the sparse channel is off: `skipped: not_configured`.
+        Without `sparse_encoder` the sparse channel is off: `skipped: not_configured`. `tuning` is asked once for each
+        search (`tuning.Tunings` for what counts in a home).
         """
+        self.tuning = tuning
         self._settings = settings
         self._ranking = ranking or Ranking()
         fixed = self._ranking.feedback
@@ -176,9 +185,11 @@ class SearchEngine:
         hydrated = self._second_stage(request, plan, results)
         completed = {name: r.ranked for name, r in results.items() if r.status is Status.COMPLETED}
         with step("fuse.scores", fusion=self._ranking.fusion) as current:
-            blended = blend(asked, completed, self._ranking.lexical_share)
+            tuned = self.tuning()
+            blended = blend(asked, completed, self._ranking.lexical_share, tuned)
             fused = fusion.FUSIONS[self._ranking.fusion](completed, blended.weights)
             current.set(candidates=len(fused), reason=blended.reason, lexical_share=blended.weights[LEXICAL])
+            current.set(tuning_id=tuned.tuning_id, tuning_problem=tuned.problem)
         with step("hydrate.catalog") as current:
             kept = {chunk_id: fused[chunk_id] for chunk_id in list(priors.ordered(fused))[:hydrated]}
             owners = dict(request.owners)
@@ -205,7 +216,15 @@ class SearchEngine:
             )
             for rank, i in enumerate(ids, 1)
         ]  # fmt: skip
-        return SearchResult(hits, asked, results, len(fused), blended.weights, idle, request.notes)
+        return SearchResult(
+            hits, asked, results, len(fused), blended.weights, self._ranges(completed), tuned, idle, request.notes
+        )
+
+    def _ranges(self, completed: Mapping[str, fusion.Ranked]) -> dict[str, tuple[float, float]]:
+        """What fusion scaled by, so that a trace can be fused again with other weights."""
+        if self._ranking.fusion != _SCALED:
+            return {}
+        return {name: fusion.score_range(scores) for name, (ids, scores) in completed.items() if len(ids)}
 
     def _gather(self, request: Request, names: Sequence[str]) -> tuple[dict[str, ChannelResult], dict[str, str]]:
         """What each channel that was needed did, and why the others were not."""

@@ -18,12 +18,22 @@ _EXPONENT = {"lexical": 1.5}
 
 def by_scores(channels: Mapping[str, Ranked], weights: Mapping[str, float]) -> dict[int, float]:
     """Weighted sum of each channel's scores, scaled to 0..1 within the channel; a missing hit counts 0."""
-    return _weighted(channels, weights, lambda name, scores: _min_max(scores) ** _EXPONENT.get(name, 1.0))
+    return _weighted(channels, weights, lambda name, scores: scaled(name, scores, *score_range(scores)))
+
+
+def score_range(scores: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Lowest and highest score of a channel with hits."""
+    return float(scores.min()), float(scores.max())
+
+
+def scaled(name: str, scores: NDArray[np.floating[Any]], low: float, high: float) -> Scaled:
+    """What `by_scores` adds up, before its weight: a channel's scores between its lowest and highest, as 0..1."""
+    return _min_max(scores, low, high) ** _EXPONENT.get(name, 1.0)
 
 
 def by_plain_scores(channels: Mapping[str, Ranked], weights: Mapping[str, float]) -> dict[int, float]:
     """`by_scores` without the exponent, for comparison."""
-    return _weighted(channels, weights, lambda _, scores: _min_max(scores))
+    return _weighted(channels, weights, lambda _, scores: _min_max(scores, *score_range(scores)))
 
 
 def by_ranks(channels: Mapping[str, Ranked], weights: Mapping[str, float], k: int = RRF_K) -> dict[int, float]:
@@ -52,10 +62,9 @@ FUSIONS: dict[str, Fusion] = {
 """Every fusion by name; `scores` is the default, the others are there to be compared with."""
 
 
-def _min_max(scores: NDArray[np.float32]) -> Scaled:
-    low, high = float(scores.min()), float(scores.max())
-    scaled: Scaled = (scores - low) / (high - low) if high > low else np.ones_like(scores)
-    return scaled
+def _min_max(scores: NDArray[np.floating[Any]], low: float, high: float) -> Scaled:
+    found: Scaled = (scores - low) / (high - low) if high > low else np.ones_like(scores)
+    return found
 
 
 def _weighted(

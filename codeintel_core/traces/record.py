@@ -15,6 +15,8 @@ from codeintel_core.traces.journal import Journal
 
 _MAY_BE_NAN = ("confidence", "time_to_first_token_ms", "tokens_per_second")
 """Columns that say NaN for "there is none"; JSON has no NaN, so journals hold null."""
+READ = "read"
+"""Kind of the feedback row that a server writes when a session reads a file; the others are what callers say."""
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 
 
@@ -40,6 +42,8 @@ class AnswerTrace:
     stages: list[dict[str, Any]] = field(default_factory=list)
     latency_ms: dict[str, float] = field(default_factory=dict)
     candidates: list[dict[str, Any]] = field(default_factory=list)
+    fusion: list[dict[str, Any]] = field(default_factory=list)
+    tuning_id: str = ""
     answer: str = ""
     model: str = ""
     prompt_version: str = ""

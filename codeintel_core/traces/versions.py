@@ -1,6 +1,7 @@
 """Rows of older schemas as rows of today's: a column that was not there gets the default of its type.
 
 Until version 2 a candidate had `dense_rank`, `dense_score`, `lexical_rank` and `lexical_score` in place of `channels`.
+Version 4 added `fusion` and `tuning_id`, and feedback of the kind `read`.
 Daily files carry the version of their schema; journals do not, so their columns are read with every name they ever had.
 """
 
@@ -17,6 +18,7 @@ from codeintel_core import schemas
 
 _VERSION = b"codeintel.schema_version"
 _SCALARS = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}
+_KEYS = frozenset({"trace_id", "feedback_id"})
 _ONCE_COLUMNS = ("dense", "lexical")
 """Channels whose rank and score were fields of a candidate until version 2; no rank or 0 was "not found"."""
 _DEFAULTS = {"string": "''", "int32": "0", "int64": "0", "double": "'NaN'::DOUBLE"}
@@ -85,7 +87,7 @@ def filled(field: pa.Field) -> str:
     if field.name == "candidates":
         name = _upgraded_candidates(field)
     default = "[]" if pa.types.is_list(field.type) else _DEFAULTS.get(str(field.type))
-    is_needed = field.nullable or default is None or field.name.endswith("_id")
+    is_needed = field.nullable or default is None or field.name in _KEYS
     return name if is_needed else f"coalesce({name}, {default}) AS {quoted(field.name)}"
 
 

@@ -26,7 +26,7 @@ from codeintel_pipelines.evaluation import own
 
 BASE = {
     "traces": "One row per search and answer as it was journaled, with nested lists.",
-    "feedback": "One row per judgement of an answer, and per citation that was opened.",
+    "feedback": "One row per judgement of an answer, per citation that was opened, and per file that a session read.",
     "ledger": "One row per line of the step ledger: the begin and the end of every step of every run.",
     "generations": "Every generation on disk: commit, time, counts, and whether it is served.",
     "evaluations": "Every evaluation: repository, generation, kind of query, ranking, metric, mean and interval.",

@@ -15,6 +15,7 @@ from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.manifest import Counts, Manifest, SparseFacts
 from codeintel_core.generations.publish import publish
 from codeintel_core.retrieval.engine import SearchEngine
+from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
 from codeintel_pipelines.build import verify
 from codeintel_pipelines.build.ingest import redacted
@@ -102,6 +103,7 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
         },
         files=manifests.digests(build.folder, build.parent_folder, parent.files if parent else None),
         sparse=SparseFacts.model_validate(sparse["sparse"]),
+        tuning_id=Tunings(build.home)().tuning_id,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.generations.generation import Generation
-from codeintel_core.retrieval.engine import SearchResult
+from codeintel_core.retrieval.engine import TUNING, SearchResult
 from codeintel_core.retrieval.modes import Mode
 from codeintel_core.stopping import Work, begin
 from codeintel_core.telemetry import Run, metrics, step
@@ -206,7 +206,7 @@ class _Pipeline:
         self, found: SearchResult, verified: Verified, written: Written, state: tuple[list[IndexEntry], Coverage]
     ) -> LimitsEvent:
         index, searched = state
-        limits = [f"{name} channel {reason}" for name, reason in searched.degraded.items()] + found.notes
+        limits = freshness.problems(searched) + found.notes
         if verified.dropped:
             limits.append(f"{verified.dropped} citations were dropped: their text differs from the pinned source")
         trust = confidence.assess(
@@ -214,7 +214,7 @@ class _Pipeline:
             found.hits,
             written.cited,
             dropped=verified.dropped,
-            degraded=list(searched.degraded),
+            degraded=[name for name in searched.degraded if name != TUNING],
             cited_share=written.cited_share,
         )
         return LimitsEvent(

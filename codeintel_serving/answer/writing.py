@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.generation import Generation
 from codeintel_core.models.chat import ChatModel
-from codeintel_core.retrieval.engine import Hit, SearchResult
+from codeintel_core.retrieval.engine import TUNING, Hit, SearchResult
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, Step, step
 from codeintel_serving.answer import citations, prompt, synthesis, template
@@ -169,4 +169,4 @@ class Writer:
 
 
 def _shown(degraded: Mapping[str, str]) -> dict[str, str]:
-    return {name: without_server_paths(reason) for name, reason in degraded.items()}
+    return {name: without_server_paths(reason) for name, reason in degraded.items() if name != TUNING}

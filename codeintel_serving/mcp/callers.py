@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
+
 from fastmcp.server.dependencies import get_http_headers, get_http_request
 
 from codeintel_core.telemetry import current_run
 from codeintel_serving.access.principal import Principal
 from codeintel_serving.recording import Caller
+
+_PROCESS_SESSION = f"stdio-{uuid.uuid4()}"  # whoever started the process is its only session
 
 
 def http_caller() -> Caller:
@@ -17,7 +21,7 @@ def http_caller() -> Caller:
 
 def stdio_caller() -> Caller:
     """The caller of a tool over stdio, who owns this process."""
-    return Caller("mcp", _run_id())
+    return Caller("mcp", _run_id(), _PROCESS_SESSION)
 
 
 def _run_id() -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from codeintel_core.chunking.rows import FileRow
 from codeintel_core.errors import InvalidRequest
 from codeintel_core.generations.generation import Generation
-from codeintel_core.telemetry import step
+from codeintel_core.telemetry import current_run, step
 from codeintel_serving import files
 from codeintel_serving.budgeting import TRIMMED_LINES, budget_of, tokens_of
 from codeintel_serving.display import inline, printable
@@ -69,6 +69,8 @@ def _read(call: Call[ReadTargets]) -> ReadFiles:
                 next_at = [number, done]
                 shortened += fitting is not None
         current.set(files=len(shown), is_last=next_at is None)
+    run = current_run()
+    call.services.note_read(call.caller, run.run_id if run else "", [(file.repo, file.path) for file in shown])
     budget = budget_of(request, call.resolved, request.max_tokens - left, shortened, {}, next_at)
     return call.respond(ReadFiles, budget, files=shown)
 

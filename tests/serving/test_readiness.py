@@ -14,7 +14,7 @@ from codeintel_serving.models import Check, Readiness
 from codeintel_serving.readiness import Board, readiness
 from codeintel_serving.services import Services
 
-NAMES = {"home", "disk", "keys", "generations", "encoder", "contract", "catalogs", "jvm", "dense_device"}
+NAMES = {"home", "disk", "keys", "generations", "encoder", "contract", "catalogs", "jvm", "dense_device", "tuning"}
 
 
 @pytest.fixture

@@ -122,21 +122,28 @@ def test_journals_and_tables_of_an_older_schema_are_upgraded(home: Home) -> None
     path = _write(home, _trace("old", candidates=[]))
     row = orjson.loads(path.read_bytes())
     candidate = {"chunk_id": 1, "repo": "r", "path": "p", "start_line": 1, "end_line": 2, "rank": 1, "cited": True}
-    del row["lags"], row["query_digest"], row["tokens_in"], row["tokens_per_second"]
+    for name in ("lags", "query_digest", "tokens_in", "tokens_per_second", "fusion", "tuning_id"):
+        del row[name]
     path.write_bytes(orjson.dumps({**row, "candidates": [candidate]}))
     tables.compact(tables.traces(home), _DAY)
     (found,) = pq.read_table(tables.traces(home).path(_DAY)).to_pylist()
     assert (found["lags"], found["query_digest"], found["tokens_in"]) == ([], "", 0)
+    assert (found["fusion"], found["tuning_id"]) == ([], "")
     assert (found["candidates"][0]["path"], found["candidates"][0]["blob"]) == ("p", None)
 
     stored = tables.traces(home).path("2026-01-01")
     stored.parent.mkdir(parents=True)
-    old = pq.read_table(tables.traces(home).path(_DAY)).drop_columns(["lags", "model"]).replace_schema_metadata(None)
+    old = (
+        pq.read_table(tables.traces(home).path(_DAY))
+        .drop_columns(["lags", "model", "fusion", "tuning_id"])
+        .replace_schema_metadata(None)
+    )
     pq.write_table(old, stored)
     assert tables.upgrade(tables.traces(home)) == ["2026-01-01"]
     assert tables.upgrade(tables.traces(home)) == []
     (again,) = pq.read_table(stored).to_pylist()
     assert (again["trace_id"], again["lags"], again["model"]) == (found["trace_id"], [], "")
+    assert (again["fusion"], again["tuning_id"]) == ([], "")
     pq.write_table(old, tables.traces(home).path(_DAY))
     assert tables.compact(tables.traces(home), _DAY).lost == 0
     assert _stored(home) == ["old"]

@@ -14,9 +14,11 @@ from typing import Any
 import httpx
 import pytest
 from fastmcp import Client
-from fastmcp.client.transports import StdioTransport
+from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
 from workshop import Workshop
 
+from codeintel_core.traces import journal, tables
+from codeintel_core.traces.tables import DailyTable
 from codeintel_serving.mcp.runs import NAMES as RUN_TOOLS
 from codeintel_serving.tools.registry import SUMMARIES
 
@@ -39,7 +41,8 @@ def connect(request: pytest.FixtureRequest, workshop: Workshop) -> Connect:
     @asynccontextmanager
     async def client() -> AsyncIterator[Client[Any]]:
         if request.param == "http":
-            target: Any = request.getfixturevalue("base_url") + "/mcp"
+            address = request.getfixturevalue("base_url") + "/mcp"
+            target: Any = StreamableHttpTransport(address, headers={"X-Session-ID": "s-mcp"})
         else:
             target = StdioTransport(sys.executable, STDIO, env=environment(workshop), keep_alive=False)
         async with Client(target, timeout=60) as connected:
@@ -48,7 +51,12 @@ def connect(request: pytest.FixtureRequest, workshop: Workshop) -> Connect:
     return client
 
 
-def test_every_tool_works(connect: Connect) -> None:
+def _session(table: DailyTable, run_id: str) -> str:
+    rows = [row for day in journal.days(table.journals) for row in tables.read_day(table, day).to_pylist()]
+    return next(str(row["session_id"]) for row in rows if row["run_id"] == run_id)
+
+
+def test_every_tool_works(connect: Connect, workshop: Workshop) -> None:
     async def scenario() -> None:
         async with connect() as client:
             tools = {tool.name: tool for tool in await client.list_tools()}
@@ -67,6 +75,9 @@ def test_every_tool_works(connect: Connect) -> None:
 
             read = await client.call_tool("read", {"targets": [best["id"]]})
             assert read.structured_content["files"][0]["text"] == best["snippet"]
+            runs = (found.structured_content["run_id"], read.structured_content["run_id"])
+            asked, opened = (_session(table, run) for table, run in zip(tables.every(workshop.home), runs, strict=True))
+            assert asked == opened != "", "what was read in the session can be joined with what it had asked"
 
             defined = await client.call_tool("symbols", {"name": "publish_generation", "relation": "definition"})
             assert [symbol["path"] for symbol in defined.structured_content["symbols"]] == [best["path"]]
@@ -88,7 +99,7 @@ def test_every_tool_works(connect: Connect) -> None:
             plain = {"query": "os.replace(", "mode": "exact", "explain": True}
             exact = (await client.call_tool("search", plain)).structured_content["results"]
             assert [hit["symbol"] for hit in exact] == ["swap_pointer"]
-            assert set(exact[0]["explanation"]) == {"fused", "weights", "priors"}
+            assert set(exact[0]["explanation"]) == {"fused", "weights", "priors", "tuning_id"}
 
     asyncio.run(scenario())
 

@@ -1,0 +1,223 @@
+"""Tuning: how learned factors change the weights of fusion, and the immutable documents they are kept in.
+
+A document is `tuning/<id>.json` in the home, its id ends with the digest of its bytes; `tuning/CURRENT` names the one
+that counts, `tuning/HELD` says that a person rolled back and nothing is promoted until told so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from codeintel_core.errors import TuningRefused, UnknownTuning
+from codeintel_core.home import Home
+from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, SPARSE, SYMBOLS
+from codeintel_core.retrieval.profile import QueryKind
+
+FORMAT_VERSION = 1
+TUNABLE = (LEXICAL, SYMBOLS, SPARSE, EXACT)
+"""Channels with a factor; that of words changes their odds against vectors, so vectors need none."""
+_LEAST, _MOST = 0.1, 10.0
+_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{16}")
+_MAX_BYTES = 1 << 20
+
+Factors = Mapping[str, Mapping[str, float]]
+"""Kind of query -> channel -> factor of its weight; what is missing is 1."""
+_Factor = Annotated[float, Field(ge=_LEAST, le=_MOST, allow_inf_nan=False)]
+
+
+class Tuning(BaseModel):
+    """One document: what was learned, from what, and the numbers that allowed it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    parent: str
+    created_at: datetime
+    dagster_run_id: str = ""
+    factors: dict[QueryKind, dict[str, _Factor]]
+    learned_from: dict[str, Any]
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """The factors that count now, the id of their document, and why the document was refused ('' when it was not)."""
+
+    factors: Factors = field(default_factory=dict)
+    tuning_id: str = ""
+    problem: str = ""
+
+
+UNTUNED = Tuned()
+"""The weights as they are in `blend.py`."""
+
+
+def tuned_weights(weights: Mapping[str, float], factors: Mapping[str, float]) -> dict[str, float]:
+    """Weights of one kind of query under its factors; words and vectors still share what they shared."""
+    changed = {name: weight * factors.get(name, 1.0) for name, weight in weights.items()}
+    shared, now = weights[LEXICAL] + weights[DENSE], changed[LEXICAL] + weights[DENSE]
+    if LEXICAL in factors and now > 0:
+        changed[LEXICAL], changed[DENSE] = (changed[LEXICAL] * shared / now, weights[DENSE] * shared / now)
+    return changed
+
+
+class Tunings:
+    """What counts in a home; a new pointer is noticed by the next call, which costs one `stat`."""
+
+    def __init__(self, home: Home) -> None:
+        self._home, self._lock = home, threading.Lock()
+        self._seen: tuple[int, ...] | None = None
+        self._tuned = UNTUNED
+
+    def __call__(self) -> Tuned:
+        """The factors now; never raises: a document that is refused is a `problem` and the default weights."""
+        try:
+            status = os.stat(_pointer(self._home))
+            seen: tuple[int, ...] | None = (status.st_ino, status.st_mtime_ns, status.st_size)
+        except FileNotFoundError:
+            seen = None
+        except OSError as error:
+            return Tuned(problem=f"refused: {error.strerror}; the default weights are used")
+        with self._lock:
+            if seen != self._seen:
+                self._tuned, self._seen = self._load(), seen
+            return self._tuned
+
+    def _load(self) -> Tuned:
+        try:
+            tuning_id = current_id(self._home)
+            return tuned(self._home, tuning_id)
+        except (TuningRefused, UnknownTuning) as error:
+            return Tuned(problem=f"refused: {error}; the default weights are used")
+
+
+def tuned(home: Home, tuning_id: str) -> Tuned:
+    """The factors of a document; '' are the defaults. Raises as `load`."""
+    if not tuning_id:
+        return UNTUNED
+    factors = {kind.value: dict(channels) for kind, channels in load(home, tuning_id).factors.items()}
+    return Tuned(factors, tuning_id)
+
+
+def current_id(home: Home) -> str:
+    """Id of the document that counts, '' when none does; raises `TuningRefused` when the pointer cannot be read."""
+    try:
+        return _pointer(home).read_text("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise TuningRefused(f"the pointer of tuning documents cannot be read: {error.strerror}") from None
+
+
+def kept(home: Home) -> list[str]:
+    """Ids of all documents, oldest first."""
+    return sorted(path.stem for path in home.tuning.glob("*.json") if _ID.fullmatch(path.stem))
+
+
+def load(home: Home, tuning_id: str) -> Tuning:
+    """A document, its digest compared.
+
+    Raises:
+        UnknownTuning: there is none of that id.
+        TuningRefused: it is damaged, of another format, or names what this version does not know.
+    """
+    if not _ID.fullmatch(tuning_id):
+        raise UnknownTuning(f"'{tuning_id[:60]}' is not the id of a tuning document; see `codeintel tuning status`")
+    try:
+        with (home.tuning / f"{tuning_id}.json").open("rb") as file:
+            document = file.read(_MAX_BYTES)
+    except FileNotFoundError:
+        raise UnknownTuning(f"no tuning document {tuning_id} is kept; see `codeintel tuning status`") from None
+    except OSError as error:
+        raise TuningRefused(f"tuning document {tuning_id} cannot be read: {error.strerror}") from None
+    if not tuning_id.endswith(_digest(document)):
+        raise TuningRefused(f"tuning document {tuning_id} does not match its digest; it was changed")
+    try:
+        found = Tuning.model_validate_json(document)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise TuningRefused(f"tuning document {tuning_id}: {where}: {error.errors()[0]['msg']}") from None
+    unknown = {name for channels in found.factors.values() for name in channels} - {*TUNABLE}
+    if found.format_version != FORMAT_VERSION or unknown:
+        what = f"tunes {min(unknown)}" if unknown else f"has format {found.format_version}"
+        raise TuningRefused(f"tuning document {tuning_id} {what}, which this version does not know")
+    return found
+
+
+def promote(home: Home, tuning: Tuning) -> str:
+    """Write a document and point at it; returns its id. A crash leaves the pointer as it was."""
+    home.tuning.mkdir(parents=True, exist_ok=True)
+    document = tuning.model_dump_json(indent=1).encode() + b"\n"
+    tuning_id = f"{tuning.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{_digest(document)}"
+    _write(home.tuning / f"{tuning_id}.json", document)
+    _write(_pointer(home), f"{tuning_id}\n".encode())
+    return tuning_id
+
+
+def roll_back(home: Home, tuning_id: str | None = None) -> str:
+    """Let an older document count, and hold promotions until `resume`; returns its id, '' for the defaults.
+
+    Args:
+        home: of the documents.
+        tuning_id: which one; '' for the defaults, None for the parent of the current one.
+
+    Raises:
+        UnknownTuning: it is not kept.
+        TuningRefused: it is damaged; nothing was changed.
+    """
+    if tuning_id is None:
+        now = current_id(home)
+        if not now:
+            raise UnknownTuning("no tuning counts: the weights are the defaults already")
+        tuning_id = load(home, now).parent
+    if tuning_id:
+        load(home, tuning_id)
+    home.tuning.mkdir(parents=True, exist_ok=True)
+    _write(held(home), f"{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
+    _write(_pointer(home), f"{tuning_id}\n".encode())
+    return tuning_id
+
+
+def resume(home: Home) -> bool:
+    """Allow promotions again; returns whether they were held back."""
+    was_held = held(home).exists()
+    held(home).unlink(missing_ok=True)
+    return was_held
+
+
+def held(home: Home) -> Path:
+    """The file that is there while nothing may be promoted."""
+    return home.tuning / "HELD"
+
+
+def _pointer(home: Home) -> Path:
+    return home.tuning / "CURRENT"
+
+
+def _digest(document: bytes) -> str:
+    return hashlib.sha256(document).hexdigest()[:16]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file at once, durably."""
+    pending = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with pending.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    pending.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
