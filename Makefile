@@ -13,7 +13,7 @@ FAISS ?= cpu
 # vLLM for the CPU: 3 GB, so outside the main environment, and only for `make test-vllm`.
 VLLM ?= $(CURDIR)/.vllm
 
-.PHONY: setup demo test test-vllm unit conformance check fuzz dagster serve bench bench-quality bench-tuning clean
+.PHONY: setup demo test test-vllm unit conformance check fuzz dagster serve bench bench-quality bench-tuning bench-learning clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -76,6 +76,10 @@ bench-quality: setup
 # The tuned numbers on data they were not chosen on: leave one set out.
 bench-tuning: setup
 	$(BIN)/python -m benchmarks.tuning
+
+# What learning from traces finds in simulated sessions, and what it leaves alone.
+bench-learning: setup
+	$(BIN)/python -m benchmarks.learning
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

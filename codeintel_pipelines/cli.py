@@ -1,4 +1,4 @@
-"""Commands that write: add, build, compact, pin, rollback, gc, analytics. Heavy imports wait inside the commands."""
+"""Commands that write: add, build, compact, pin, rollback, gc, analytics, tuning; heavy imports wait inside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from codeintel_core.home import Home
 
 app = typer.Typer()
+tuning_app = typer.Typer(help="Weights of fusion that were learned from traces.", no_args_is_help=True)
+app.add_typer(tuning_app, name="tuning")
 Name = Annotated[str, typer.Argument(help="Name of a registered repository.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -181,6 +183,50 @@ def analytics(as_json: Json = False) -> None:
         print(json.dumps({"days": days, "database": str(home.analytics)}))
     else:
         print(f"{home.analytics}: {len(days)} day(s) of traces compacted; what is in it: docs/analytics.md")
+
+
+@tuning_app.command("status")
+def tuning_status(as_json: Json = False) -> None:
+    """Which learned weights count, what else is kept, and what became of the last proposal."""
+    from codeintel_pipelines import tuning_commands
+
+    tuning_commands.status(_settings_home(), as_json)
+
+
+@tuning_app.command("learn")
+def tuning_learn(as_json: Json = False) -> None:
+    """Propose weights from what people opened, and promote them if later sessions say that they help."""
+    from codeintel_pipelines import runs, tuning_commands
+
+    runs.learn(_settings_home())
+    tuning_commands.status(_settings_home(), as_json)
+
+
+@tuning_app.command("rollback")
+def tuning_rollback(
+    tuning_id: Annotated[str, typer.Argument(metavar="[ID]", help="Document to use (default: the parent).")] = "",
+    defaults: Annotated[bool, typer.Option("--defaults", help="Use the weights without learned factors.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Use older weights at once; nothing is promoted until `tuning resume`."""
+    from codeintel_pipelines import tuning_commands
+
+    tuning_commands.rollback(_settings_home(), tuning_id, defaults, as_json)
+
+
+@tuning_app.command("resume")
+def tuning_resume(as_json: Json = False) -> None:
+    """Allow promotions again after a roll back."""
+    from codeintel_pipelines import tuning_commands
+
+    tuning_commands.resume(_settings_home(), as_json)
+
+
+def _settings_home() -> Home:
+    from codeintel_core.home import Home
+    from codeintel_core.settings import get_settings
+
+    return Home(get_settings().home)
 
 
 def _home(name: str) -> Home:

@@ -105,6 +105,13 @@ def refresh_analytics(home: Home) -> list[str]:
     return stale
 
 
+def learn(home: Home) -> None:
+    """Compact new traces, then run the job `learn_from_traces`."""
+    for day in watch.days_to_compact(home):
+        _execute(home, "compact_traces", _QUIET, partition=day)
+    _execute(home, "learn_from_traces", _QUIET)
+
+
 def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None = None) -> Mapping[str, str]:
     """Run a job in this process; returns the tags of its run."""
     from codeintel_pipelines.definitions import defs

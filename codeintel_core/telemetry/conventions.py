@@ -78,6 +78,7 @@ KINDS = frozenset(
         "build.publish",
         "evaluate.golden",
         "evaluate.retrieval",
+        "learn.weights",
     }
 )
 

@@ -39,6 +39,13 @@ refresh_analytics = dg.define_asset_job(
     description="Rewrite codeintel.duckdb.",
 )
 
+learn_from_traces = dg.define_asset_job(
+    "learn_from_traces",
+    selection=dg.AssetSelection.groups("learning"),
+    executor_def=dg.in_process_executor,
+    description="Propose weights of fusion from judged requests; promote them when later sessions say that they help.",
+)
+
 check_freshness = dg.define_asset_job(
     "check_freshness",
     selection=dg.AssetSelection.checks(FRESHNESS),

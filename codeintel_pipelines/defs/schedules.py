@@ -1,9 +1,9 @@
-"""Schedules: the compaction window, garbage collection and the freshness check; stopped until somebody starts them."""
+"""Schedules: compaction window, garbage collection, learning, freshness check; stopped until somebody starts them."""
 
 import dagster as dg
 
 from codeintel_pipelines import watch
-from codeintel_pipelines.defs.jobs import check_freshness, collect_garbage, compact_repository
+from codeintel_pipelines.defs.jobs import check_freshness, collect_garbage, compact_repository, learn_from_traces
 from codeintel_pipelines.resources import HomeResource
 from codeintel_pipelines.stages import plan_config
 
@@ -26,6 +26,13 @@ garbage_collection = dg.ScheduleDefinition(
     job=collect_garbage,
     cron_schedule="30 4 * * *",
     description="Remove the generations that nobody needs.",
+)
+
+learning = dg.ScheduleDefinition(
+    name="learning",
+    job=learn_from_traces,
+    cron_schedule="0 5 * * 1",
+    description="Once a week, see whether what people opened says something about the weights of fusion.",
 )
 
 freshness_watch = dg.ScheduleDefinition(

@@ -10,6 +10,7 @@ from codeintel_core.retrieval.channels import DENSE, LEXICAL
 from codeintel_core.retrieval.engine import MAX_LIMIT, Ranking, SearchEngine
 from codeintel_core.retrieval.modes import Mode
 from codeintel_core.retrieval.priors import PRIORS
+from codeintel_core.retrieval.tuning import UNTUNED, Tuned
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_pipelines.evaluation.metrics import Values, per_query
@@ -28,6 +29,7 @@ class Variant:
     name: str
     ranking: Ranking = _DEFAULT
     mode: Mode = Mode.HYBRID
+    tuned: Tuned = UNTUNED
 
 
 HYBRID = "hybrid"
@@ -98,7 +100,7 @@ def rankings(
 ) -> dict[str, list[str]]:
     """Documents of each query, best first: a document ranks where its first chunk does."""
     wide = settings.model_copy(update={"retrieval_budget_ms": _BUDGET_MS})
-    engine = SearchEngine(wide, lambda: encoder, variant.ranking)
+    engine = SearchEngine(wide, lambda: encoder, variant.ranking, tuning=lambda: variant.tuned)
     found: dict[str, list[str]] = {}
     try:
         for query in data.queries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from codeintel_core.home import Home
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.settings import Settings
 from codeintel_pipelines.evaluation import golden, report
-from codeintel_pipelines.evaluation.harness import CHANNEL_VARIANTS, HYBRID, RememberingEncoder, evaluate
+from codeintel_pipelines.evaluation.harness import CHANNEL_VARIANTS, HYBRID, RememberingEncoder, Variant, evaluate
 from codeintel_pipelines.evaluation.sets import EvaluationSet, Query
 from codeintel_pipelines.evaluation.throwaway import Index, build_index, close
 
@@ -55,12 +56,28 @@ def mine(home: Home, repo: str) -> pa.Table:
 
 def evaluate_served(home: Home, repo: str, encoder: Encoder, settings: Settings) -> Evaluation:
     """Ask the golden queries of an index like the served one, without the asked docstrings; keep the result."""
+    by_kind = compare(home, repo, encoder, settings, CHANNEL_VARIANTS)
+    queries = sum(len(found[HYBRID][_METRIC]) for found in by_kind.values())
+    results = {kind: report.as_json(found) for kind, found in by_kind.items()}
+    done = Evaluation(_served(home, repo).name, queries, results)
+    _keep(home.repository(repo).root, done)
+    return done
+
+
+def compare(
+    home: Home, repo: str, encoder: Encoder, settings: Settings, variants: Sequence[Variant]
+) -> dict[str, report.Results]:
+    """The golden queries asked in several ways of one index like the served one: results by kind of query.
+
+    Raises:
+        NotIndexed: nothing is published yet.
+    """
     folder = _served(home, repo)
     asked = pq.read_table(golden.path_of(home.repository(repo).root))
     tables = {name: pq.read_table(folder / f"{name}.parquet") for name in ("chunks", "files", "symbols")}
     tables["chunks"] = golden.own_text_removed(tables["chunks"], asked)
     remembering = RememberingEncoder(encoder)
-    results: dict[str, Any] = {}
+    results: dict[str, report.Results] = {}
     with tempfile.TemporaryDirectory(prefix="codeintel-eval-") as temporary:
         at = Path(temporary) / "index"
         generation = build_index(
@@ -69,12 +86,10 @@ def evaluate_served(home: Home, repo: str, encoder: Encoder, settings: Settings)
         )  # fmt: skip
         try:
             for kind, data, index in _sets(asked, tables["chunks"], Index({repo: generation}, {}, at.parent)):
-                results[kind] = report.as_json(evaluate(data, index, remembering, settings, CHANNEL_VARIANTS))
+                results[kind] = evaluate(data, index, remembering, settings, variants)
         finally:
             close(generation)
-    done = Evaluation(folder.name, asked.num_rows, results)
-    _keep(home.repository(repo).root, done)
-    return done
+    return results
 
 
 def no_worse(root: Path, done: Evaluation) -> tuple[bool, dict[str, float]]:

@@ -36,6 +36,8 @@ LINEAGE = {
     "answer_traces": set(),
     "answer_feedback": set(),
     **{report.name: {"answer_traces", "answer_feedback"} for report in reports()},
+    "tuning_proposal": {"answer_traces", "answer_feedback", "golden_queries"},
+    "tuning": {"tuning_proposal"},
     "analytics_database": {report.name for report in reports()},
 }  # fmt: skip
 BLOCKING = {
@@ -53,12 +55,13 @@ ADVISORY = {
     dg.AssetCheckKey(dg.AssetKey("retrieval_evaluation"), "no_worse_than_served"),
     dg.AssetCheckKey(dg.AssetKey("answer_traces"), "rows_on_time"),
     dg.AssetCheckKey(dg.AssetKey("answer_feedback"), "rows_on_time"),
+    dg.AssetCheckKey(dg.AssetKey("tuning_proposal"), "helps_later_sessions"),
     FRESHNESS,
 }
 BUILT = {"chunks", "embeddings", "faiss_secondary", "lucene_index", "splade_index", "catalog", "generation"}
 JOBS = (
     "build_repository", "compact_repository", "compact_traces", "refresh_analytics", "evaluate_retrieval",
-    "check_freshness", "collect_garbage",
+    "check_freshness", "collect_garbage", "learn_from_traces",
 )  # fmt: skip
 
 
