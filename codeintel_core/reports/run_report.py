@@ -29,7 +29,7 @@ _GATING = {
     "query.profile": ("kind", "names", "vague"),
     "query.budget": ("depth", "hydrated", "reason", "feedback"),
     "gate.secondary": ("feedback", "feedback_reason", "hydrated", "hydrated_reason"),
-    "fuse.scores": ("fusion", "lexical_share", "reason"),
+    "fuse.scores": ("fusion", "lexical_share", "reason", "tuning_id"),
     "build.plan": ("added", "changed", "removed", "unchanged", "up_to_date"),
 }
 

@@ -20,11 +20,15 @@ _LEXICAL, _DENSE = CHANNELS.index(LEXICAL), CHANNELS.index(DENSE)
 _MODES = ("auto", "hybrid")
 _MOST_REQUESTS = 20_000
 _JUDGED = """
-    SELECT any_value(j.session_id) AS session_id, t.asked_at, t.query_kind, t.tuning_id, t.fusion, t.candidates,
-           list({'file': j.repo || ':' || j.path, 'weight': j.weight}) AS judged
-    FROM judgements j JOIN traces t USING (trace_id)
-    WHERE j.weight > 0 AND t.mode IN (SELECT unnest(?)) AND t.query_digest NOT IN (SELECT unnest(?::VARCHAR[]))
-    GROUP BY ALL ORDER BY t.asked_at DESC LIMIT ?
+    WITH judged AS (
+        SELECT trace_id, any_value(session_id) AS session,
+               list({'file': repo || ':' || path, 'weight': weight}) AS judged
+        FROM judgements WHERE weight > 0 GROUP BY trace_id
+    )
+    SELECT session, asked_at, query_kind, tuning_id, fusion, candidates, judged
+    FROM traces JOIN judged USING (trace_id)
+    WHERE mode IN (SELECT unnest(?)) AND query_digest NOT IN (SELECT unnest(?::VARCHAR[]))
+    ORDER BY asked_at DESC LIMIT ?
 """
 Floats = NDArray[np.float64]
 
@@ -172,7 +176,7 @@ def _shown(row: Mapping[str, Any], kept: Mapping[str, Factors]) -> Shown | None:
     undone = {name: 1 / factor for name, factor in kept[row["tuning_id"]].get(row["query_kind"], {}).items()}
     judged = {one["file"]: float(one["weight"]) for one in row["judged"]}
     return Shown(
-        session=row["session_id"],
+        session=row["session"],
         at=row["asked_at"],
         kind=row["query_kind"],
         weights=used,

@@ -100,6 +100,10 @@ def test_a_read_counts_for_the_last_request_of_its_session_that_showed_the_file(
     _said(home, "read", 6, session_id="s", path="hidden.py", **here)  # not shown
     _said(home, "read", 6, session_id="", path="a.py", **here)  # of nobody
     assert _judgements(home) == {("two", "c.py"): 0.3, ("one", "b.py"): 0.3}
+    with closing(_views(home)) as connection:
+        (report,) = (one for one in database.reports() if one.name == "feedback_by_answer")
+        rows = connection.execute(f"SELECT run_id, useful, read_next FROM ({report.sql})").fetchall()
+    assert sorted(rows) == [("one", 0, 1), ("two", 0, 1)]
 
 
 def test_what_is_said_outweighs_what_is_done(home: Home) -> None:

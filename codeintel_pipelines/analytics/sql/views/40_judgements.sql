@@ -1,8 +1,11 @@
 -- One row per file of a request that somebody judged: weight 1 (useful) to -1 (wrong); .3 when a read followed within 10 minutes.
 WITH shown AS MATERIALIZED (
-    SELECT t.trace_id, t.run_id, t.session_id, t.asked_at, c.repo, c.path, c.rank, c.cited
-    FROM traces t JOIN (SELECT trace_id, repo, path, min(rank) AS rank, bool_or(cited) AS cited
-                        FROM candidates GROUP BY ALL) c USING (trace_id)
+    SELECT trace_id, run_id, session_id, asked_at, hit.repo AS repo, hit.path AS path, min(hit.rank) AS rank,
+           bool_or(hit.cited) AS cited
+    FROM (SELECT trace_id, run_id, session_id, asked_at, unnest(candidates) AS hit FROM traces
+          WHERE run_id IN (SELECT run_id FROM feedback WHERE kind <> 'read')
+             OR session_id IN (SELECT session_id FROM feedback WHERE kind = 'read' AND session_id <> ''))
+    GROUP BY ALL
 ), said AS (  -- about one citation, or about the whole answer, which is half as much about each file it cites
     SELECT s.trace_id, s.repo, s.path, f.kind,
            CASE f.kind WHEN 'useful' THEN 1 WHEN 'opened' THEN 0.5 ELSE -1 END
