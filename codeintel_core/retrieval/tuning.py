@@ -6,11 +6,13 @@ that counts, `tuning/HELD` says that a person rolled back and nothing is promote
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from codeintel_core.errors import TuningRefused, UnknownTuning
+from codeintel_core.errors import PublishConflict, TuningRefused, UnknownTuning
 from codeintel_core.home import Home
 from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, SPARSE, SYMBOLS
 from codeintel_core.retrieval.profile import QueryKind
@@ -155,12 +157,22 @@ def load(home: Home, tuning_id: str) -> Tuning:
 
 
 def promote(home: Home, tuning: Tuning) -> str:
-    """Write a document and point at it; returns its id. A crash leaves the pointer as it was."""
-    home.tuning.mkdir(parents=True, exist_ok=True)
+    """Write a document and point at it; returns its id. A crash leaves the pointer as it was.
+
+    Raises:
+        PublishConflict: a person rolled back, or another document counts than the parent it was compared with.
+    """
     document = tuning.model_dump_json(indent=1).encode() + b"\n"
     tuning_id = f"{tuning.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{_digest(document)}"
-    _write(home.tuning / f"{tuning_id}.json", document)
-    _write(_pointer(home), f"{tuning_id}\n".encode())
+    with _lock(home):
+        if held(home).exists():
+            raise PublishConflict("a person rolled back: `codeintel tuning resume` allows promotions again")
+        if (now := current_id(home)) != tuning.parent:
+            raise PublishConflict(
+                f"{now or 'the defaults'} count now, this was compared with {tuning.parent or 'the defaults'}"
+            )
+        _write(home.tuning / f"{tuning_id}.json", document)
+        _write(_pointer(home), f"{tuning_id}\n".encode())
     return tuning_id
 
 
@@ -175,16 +187,16 @@ def roll_back(home: Home, tuning_id: str | None = None) -> str:
         UnknownTuning: it is not kept.
         TuningRefused: it is damaged; nothing was changed.
     """
-    if tuning_id is None:
-        now = current_id(home)
-        if not now:
-            raise UnknownTuning("no tuning counts: the weights are the defaults already")
-        tuning_id = load(home, now).parent
-    if tuning_id:
-        load(home, tuning_id)
-    home.tuning.mkdir(parents=True, exist_ok=True)
-    _write(held(home), f"{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
-    _write(_pointer(home), f"{tuning_id}\n".encode())
+    with _lock(home):
+        if tuning_id is None:
+            now = current_id(home)
+            if not now:
+                raise UnknownTuning("no tuning counts: the weights are the defaults already")
+            tuning_id = load(home, now).parent
+        if tuning_id:
+            load(home, tuning_id)
+        _write(held(home), f"{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
+        _write(_pointer(home), f"{tuning_id}\n".encode())
     return tuning_id
 
 
@@ -198,6 +210,15 @@ def resume(home: Home) -> bool:
 def held(home: Home) -> Path:
     """The file that is there while nothing may be promoted."""
     return home.tuning / "HELD"
+
+
+@contextmanager
+def _lock(home: Home) -> Iterator[None]:
+    """One change of the pointer at a time, across processes."""
+    home.tuning.mkdir(parents=True, exist_ok=True)
+    with (home.tuning / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _pointer(home: Home) -> Path:

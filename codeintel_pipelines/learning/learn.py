@@ -14,7 +14,7 @@ import orjson
 import pyarrow.parquet as pq
 
 from codeintel_core.embedding.select import encoder_for
-from codeintel_core.errors import TuningRefused
+from codeintel_core.errors import PublishConflict, TuningRefused
 from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home
 from codeintel_core.retrieval import tuning
@@ -92,13 +92,8 @@ def promote(home: Home, dagster_run_id: str) -> tuple[str, list[str]]:
     proposal = last_proposal(home)
     if proposal is None:
         return "", ["there is no proposal"]
-    reasons = list(proposal.reasons)
-    if tuning.held(home).exists():
-        reasons.append("a person rolled back: `codeintel tuning resume` allows promotions again")
-    if tuning.current_id(home) != proposal.parent:
-        reasons.append("another tuning counts than the one it was compared with")
-    if reasons:
-        return "", reasons
+    if proposal.reasons:
+        return "", proposal.reasons
     document = Tuning(
         parent=proposal.parent,
         created_at=datetime.now(UTC),
@@ -107,7 +102,10 @@ def promote(home: Home, dagster_run_id: str) -> tuple[str, list[str]]:
         learned_from=proposal.learned_from,
         numbers=proposal.numbers,
     )
-    return tuning.promote(home, document), []
+    try:
+        return tuning.promote(home, document), []
+    except PublishConflict as conflict:
+        return "", [str(conflict)]
 
 
 def golden_digests(home: Home) -> list[str]:

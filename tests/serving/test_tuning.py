@@ -38,6 +38,7 @@ def tuned(workshop: Workshop) -> Iterator[str]:
     )
     yield tuning.promote(workshop.home, document)
     tuning.roll_back(workshop.home, "")
+    tuning.resume(workshop.home)
 
 
 def _row(workshop: Workshop, found: SearchResponse) -> dict[str, Any]:

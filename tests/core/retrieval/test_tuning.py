@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from codeintel_core.errors import TuningRefused, UnknownTuning
+from codeintel_core.errors import PublishConflict, TuningRefused, UnknownTuning
 from codeintel_core.home import Home
 from codeintel_core.retrieval import tuning
 from codeintel_core.retrieval.blend import blend
@@ -76,8 +76,13 @@ def test_rolling_back_goes_to_the_parent_then_to_the_defaults_and_holds(home: Ho
     with pytest.raises(UnknownTuning, match="defaults already"):
         tuning.roll_back(home)
     assert tuning.roll_back(home, first) == first
+    with pytest.raises(PublishConflict, match="tuning resume"):
+        _promote(home, first, path={"exact": 2.0})
     assert tuning.resume(home)
     assert not tuning.resume(home)
+    with pytest.raises(PublishConflict, match="compared with the defaults"):
+        _promote(home, path={"exact": 2.0})
+    assert tuning.current_id(home) == first
 
 
 @pytest.mark.parametrize(
