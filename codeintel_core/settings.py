@@ -73,6 +73,9 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Address that `codeintel serve` binds; others than loopback need API keys."
     )
     port: int = Field(8321, ge=1, le=65535, description="Port that `codeintel serve` binds.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes of `codeintel serve` behind its port; more than one need `redis_url`."
+    )
     rate_limit: str = Field(
         "1200/minute",
         pattern=r"^(none|[1-9]\d{0,8}/(second|minute|hour|day))$",
@@ -99,7 +102,7 @@ class Settings(BaseSettings):
     shutdown_grace_s: int = Field(10, ge=0, le=3_600, description="Then, how long requests in flight may still take.")
     redis_url: SecretStr | None = Field(
         None,
-        description="Redis that shares scopes between workers (`redis://127.0.0.1:6379/0`); else each has its own.",
+        description="Redis that shares scopes between workers and servers (`redis://127.0.0.1:6379/0`).",
     )
     redis_timeout_ms: int = Field(
         100, ge=1, le=10_000, description="Longest wait for Redis; after it, Redis is left alone for a second."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from codeintel_serving import telemetry_cli
 from codeintel_serving.access import commands as keys
-from codeintel_serving.tool_command import ToolCommand, open_services
+from codeintel_serving.tool_command import ToolCommand, open_services, settings_of_home
 from codeintel_serving.tools.registry import SERVED_ONLY, SUMMARIES
 
 if TYPE_CHECKING:
@@ -61,14 +62,28 @@ def generations(
 def serve(
     host: Annotated[str | None, typer.Option(help="Loopback address to bind (default: setting `host`).")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (default: setting `port`).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes behind the port (default: setting `workers`).")
+    ] = None,
 ) -> None:
     """Serve REST, SSE and MCP over HTTP; new generations are picked up without a restart."""
     from codeintel_serving import hosting
 
-    hosting.claim_descriptors()
+    settings = settings_of_home()
+    raise typer.Exit(
+        hosting.serve(
+            settings, host if host is not None else settings.host, port or settings.port, workers or settings.workers
+        )
+    )
+
+
+@app.command(hidden=True)
+def worker(listener: int, folder: Path, number: int, count: int) -> None:
+    """Be one of the processes of `serve --workers`, which starts this."""
+    from codeintel_serving import hosting
+
     with open_services() as services:
-        settings = services.settings
-        hosting.serve(services, host if host is not None else settings.host, port or settings.port)
+        hosting.work(services, listener, folder, number, count)
 
 
 @app.command()

@@ -1,45 +1,79 @@
 """What /metrics answers: the counters of the process, and the state of the server as it is at the scrape.
 
-With PROMETHEUS_MULTIPROC_DIR set, every worker answers the counters of all of them (no exemplars then); the state is
-always that of the worker that answers.
+Of several workers the one that is asked asks the others, and answers for all: every sample under its `worker`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from codeintel_core.generations.generation import Generation
 from codeintel_core.telemetry import metrics, providers
 from codeintel_serving.services import Services
+from codeintel_serving.siblings import Siblings
 
+MEDIA_TYPES = ("text/plain", "application/openmetrics-text")
 MAX_REPOSITORIES = 200
 """Repositories with labels of their own; the rest is left to sums, so that labels stay bounded."""
 _KINDS = ("chunks", "primary", "secondary", "tombstones", "lucene")
 
 
-def exposed(services: Services, accept: str) -> tuple[bytes, str]:
-    """Body and media type: OpenMetrics (with exemplars) for who accepts it, else the text format."""
-    registry = counters()
-    registry.register(_State(services))
+def exposed(
+    services: Services, accept: str, siblings: Siblings | None = None, others: Mapping[int, bytes] | None = None
+) -> tuple[bytes, str]:
+    """Body and media type: OpenMetrics (with exemplars) for who accepts it, else the text format.
+
+    `others` is what the `siblings` told.
+    """
     encode, media_type = choose_encoder(accept)
+    if siblings is None:
+        return encode(_own(services)), media_type
+    registry = CollectorRegistry()
+    registry.register(_Workers(siblings.count, {**(others or {}), siblings.number: told_to_siblings(services)}))
     return encode(registry), media_type
 
 
-def counters() -> CollectorRegistry:
-    """What was counted: by this process, or by all workers where they share a folder."""
+def told_to_siblings(services: Services) -> bytes:
+    """The metrics of this process as OpenMetrics, exemplars included."""
+    encode, _ = choose_encoder(MEDIA_TYPES[1])
+    return encode(_own(services))
+
+
+def _own(services: Services) -> CollectorRegistry:
     registry = CollectorRegistry()
-    if metrics.IS_MULTIPROCESS:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(_Process())
+    registry.register(_Process())
+    registry.register(_State(services))
     return registry
+
+
+class _Workers(Collector):
+    """The metrics of several workers, which are text by now, each sample with the number of its worker."""
+
+    def __init__(self, count: int, told: Mapping[int, bytes]) -> None:
+        self._count, self._told = count, told
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for number, text in sorted(self._told.items()):
+            for found in text_string_to_metric_families(text.decode()):  # type: ignore[no-untyped-call]
+                family = families.setdefault(
+                    found.name, Metric(found.name, found.documentation, found.type, found.unit)
+                )
+                family.samples += [
+                    sample._replace(labels={**sample.labels, "worker": str(number)}) for sample in found.samples
+                ]
+        yield from families.values()
+        up = GaugeMetricFamily("codeintel_worker_up", "1 for a worker that answered the scrape.", labels=["worker"])
+        for number in range(1, self._count + 1):
+            up.add_metric([str(number)], number in self._told)
+        yield up
 
 
 class _Process(Collector):

@@ -7,15 +7,25 @@ import io
 import os
 import resource
 import signal
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from codeintel_core.errors import InvalidRequest
+from codeintel_core.home import Home
+from codeintel_core.settings import Settings
+from codeintel_serving import workers
+from codeintel_serving.access.keys import KeyRing
 from codeintel_serving.access.listening import listen
-from codeintel_serving.services import Services
+from codeintel_serving.siblings import Siblings
+
+if TYPE_CHECKING:
+    from codeintel_serving.services import Services
 
 _LEAST_DESCRIPTORS = 256  # the JVM, one generation per repository, journals, and a client each
 
@@ -39,18 +49,45 @@ def claim_descriptors() -> None:
         )
 
 
-def serve(services: Services, host: str, port: int) -> None:
-    """Serve HTTP until interrupted; raises `InvalidRequest` when it may not or cannot listen there."""
-    with listen(host, port, has_keys=services.keys.is_required) as listener:
-        from codeintel_serving.api.server import Server
+def serve(settings: Settings, host: str, port: int, count: int = 1) -> int:
+    """Serve HTTP from `count` processes until interrupted; returns the exit code.
 
+    Raises:
+        InvalidRequest: it may not or cannot listen there, has too few open files, or lacks what several workers need.
+    """
+    claim_descriptors()
+    workers.check(settings, count)
+    shown = f"[{host}]" if ":" in host else host
+    with listen(host, port, has_keys=KeyRing(Home(settings.home).keys).is_required) as listener:
+        said = f"serving on http://{shown}:{port} (MCP at /mcp, metrics at /metrics); Ctrl-C stops"
+        if count > 1:
+            typer.echo(f"starting {count} workers, {said}", err=True)
+            return workers.run(count, listener, settings)
+        from codeintel_serving.services import Services
+
+        with Services(settings) as services:
+            _run(services, listener, lambda: typer.echo(said, err=True))
+    return 0
+
+
+def work(services: Services, listener: int, folder: Path, number: int, count: int) -> None:
+    """Serve as one of several workers, on the listening socket that was inherited as a descriptor."""
+    with socket.socket(fileno=listener) as inherited:
+        _run(services, inherited, lambda: None, Siblings(folder, number, count))
+
+
+def _run(
+    services: Services, listener: socket.socket, on_warm: Callable[[], None], siblings: Siblings | None = None
+) -> None:
+    """Warm up and serve until a signal ends it."""
+    from codeintel_serving.api.server import Server
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again after its shutdown
+    with suppress(KeyboardInterrupt):
         services.start()
         gc.freeze()  # what is loaded now stays: full collections need not look at all of it within requests
-        shown = f"[{host}]" if ":" in host else host
-        typer.echo(f"serving on http://{shown}:{port} (MCP at /mcp, metrics at /metrics); Ctrl-C stops", err=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again after its shutdown
-        with suppress(KeyboardInterrupt):
-            Server(services).run(sockets=[listener])
+        on_warm()
+        Server(services, siblings).run(sockets=[listener])
 
 
 def serve_stdio(services: Services) -> None:

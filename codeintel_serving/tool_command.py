@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperCommand
 
 if TYPE_CHECKING:
+    from codeintel_core.settings import Settings
     from codeintel_serving.services import Services
 
 
@@ -26,13 +27,19 @@ class ToolCommand(TyperCommand):
         return super().get_params(ctx)
 
 
-def open_services() -> Services:
-    """Services over the configured home; raises `NotIndexed` when there is none."""
+def settings_of_home() -> Settings:
+    """The settings, whose home exists; raises `NotIndexed` when it does not."""
     from codeintel_core.errors import NotIndexed
     from codeintel_core.settings import get_settings
-    from codeintel_serving.services import Services
 
     settings = get_settings()
     if not settings.home.is_dir():
         raise NotIndexed(f"there is no home at {settings.home}; run `codeintel add PATH_OR_URL` or set CODEINTEL_HOME")
-    return Services(settings)
+    return settings
+
+
+def open_services() -> Services:
+    """Services over the configured home; raises `NotIndexed` when there is none."""
+    from codeintel_serving.services import Services
+
+    return Services(settings_of_home())

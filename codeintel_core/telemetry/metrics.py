@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
-IS_MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR" in os.environ
-"""Several processes write their values into one folder, and each answers for all; exemplars are lost then."""
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 
@@ -25,20 +22,19 @@ TELEMETRY_ERRORS = Counter("codeintel_telemetry_errors_total", "Swallowed teleme
 TRACES_DROPPED = Counter("codeintel_traces_dropped_total", "Trace rows that could not be written.", registry=REGISTRY)
 GENERATION_INFO = Gauge(
     "codeintel_generation_created_timestamp_seconds", "When the served generation was built.", ["repo"],
-    registry=REGISTRY, multiprocess_mode="max")  # fmt: skip
+    registry=REGISTRY)  # fmt: skip
 READY_STATE = Gauge(
     "codeintel_ready_state",
     "1 for the present readiness state.",
     ["state"],
     registry=REGISTRY,
-    multiprocess_mode="livemax",
 )
 MODEL_REQUESTS = Counter(
     "codeintel_model_requests_total", "Requests to model endpoints by result.", ["role", "result"], registry=REGISTRY
 )
 BREAKER_OPEN = Gauge(
     "codeintel_model_breaker_open", "1 while the circuit breaker of an endpoint is not closed.", ["role"],
-    registry=REGISTRY, multiprocess_mode="livemax")  # fmt: skip
+    registry=REGISTRY)  # fmt: skip
 FIRST_TOKEN_SECONDS = Histogram(
     "codeintel_first_token_seconds", "From the question to the first token, by who writes the answer.", ["writer"],
     registry=REGISTRY, buckets=_BUCKETS_S,
@@ -58,22 +54,16 @@ IN_FLIGHT = Gauge(
     "codeintel_in_flight",
     "Requests that hold a slot of their kind.",
     ["kind"],
-    multiprocess_mode="livesum",
     registry=REGISTRY,
 )
 SCOPE_ENTRIES = Gauge(
     "codeintel_scope_entries",
     "Entries of the scope store in this worker.",
-    multiprocess_mode="livesum",
     registry=REGISTRY,
 )
-REDIS_UP = Gauge(
-    "codeintel_redis_up", "1 while Redis answers, 0 after it did not.", multiprocess_mode="livemin", registry=REGISTRY
-)
+REDIS_UP = Gauge("codeintel_redis_up", "1 while Redis answers, 0 after it did not.", registry=REGISTRY)
 SYNTHESES = Counter("codeintel_chat_streams_total", "Chat streams by how they ended.", ["end"], registry=REGISTRY)
-DATABASE_CURSORS = Gauge(
-    "codeintel_database_cursors", "DuckDB cursors in use.", multiprocess_mode="livesum", registry=REGISTRY
-)
+DATABASE_CURSORS = Gauge("codeintel_database_cursors", "DuckDB cursors in use.", registry=REGISTRY)
 
 SPANS_DROPPED = Counter("codeintel_spans_dropped_total", "Spans that tail sampling had no room for.", registry=REGISTRY)
 TRACES_SAMPLED = Counter(
@@ -102,7 +92,6 @@ CHANNEL_CONTRIBUTION = Counter(
 )  # fmt: skip
 REQUESTS_IN_FLIGHT = Gauge(
     "codeintel_requests_in_flight", "Requests that are being worked on.", ["operation"], registry=REGISTRY,
-    multiprocess_mode="livesum",
 )  # fmt: skip
 FINDINGS = Counter("codeintel_findings_total", "Findings of detectors by kind.", ["kind"], registry=REGISTRY)
 FEEDBACK = Counter("codeintel_feedback_total", "Judgements of answers by kind.", ["kind"], registry=REGISTRY)
@@ -122,4 +111,4 @@ def step_seconds(kind: str, status: str) -> Histogram:
 
 def observe(histogram: Histogram, value: float, trace_id: str) -> None:
     """Observe with the trace as the exemplar."""
-    histogram.observe(value, {"trace_id": trace_id} if trace_id and not IS_MULTIPROCESS else None)
+    histogram.observe(value, {"trace_id": trace_id} if trace_id else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
@@ -27,8 +27,9 @@ from codeintel_serving.api.correlation import (
 )
 from codeintel_serving.api.hosts import Hosts
 from codeintel_serving.api.runs import add_runs
-from codeintel_serving.api.tools import add_tools, problems
-from codeintel_serving.exposition import exposed
+from codeintel_serving.api.tools import OF_ANY, add_tools, in_forms, problems
+from codeintel_serving.exposition import MEDIA_TYPES as METRICS
+from codeintel_serving.exposition import exposed, told_to_siblings
 from codeintel_serving.feedback import FeedbackRequest, FeedbackResponse
 from codeintel_serving.mcp.callers import http_caller
 from codeintel_serving.mcp.server import create_mcp
@@ -44,19 +45,21 @@ from codeintel_serving.models import (
 from codeintel_serving.problems import checked, invalid_arguments
 from codeintel_serving.readiness import Board, readiness
 from codeintel_serving.services import Services
+from codeintel_serving.siblings import Siblings
 from codeintel_serving.tools.registry import load
 from codeintel_serving.web import pages
 
 
-def create_app(services: Services) -> FastAPI:
-    """The app over wired services; the caller starts and closes them."""
+def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
+    """The app over wired services; the caller starts and closes them. `siblings`: when it is one of several workers."""
     board = Board(lambda: readiness(services))
     # `Hosts` protects MCP too, by the same settings as everything else.
     mcp = create_mcp(services, http_caller).http_app(path="/mcp", stateless_http=True, host_origin_protection=False)
 
     @asynccontextmanager
     async def lifespan(running: FastAPI) -> AsyncIterator[None]:
-        async with mcp.lifespan(running):
+        told = siblings.answering(lambda: told_to_siblings(services)) if siblings else nullcontext()
+        async with mcp.lifespan(running), told:
             _size_threads(services.settings)
             try:
                 yield
@@ -70,6 +73,7 @@ def create_app(services: Services) -> FastAPI:
         description="Search, cited answers and files of indexed git repositories.",
         lifespan=lifespan,
         redoc_url=None,
+        responses=problems(*OF_ANY),
     )
     settings = services.settings
     app.add_middleware(Bulkheads, settings)  # the innermost: what waits for a body holds no slot
@@ -81,7 +85,7 @@ def create_app(services: Services) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     add_tools(app, services)
-    _add_operations(app, services, board)
+    _add_operations(app, services, board, siblings)
     add_runs(app, services, problems(404, 500))
     app.router.routes.append(Route("/mcp", mcp, include_in_schema=False))  # as an app: with its own Host protection
     app.router.routes.extend(pages.routes())
@@ -95,12 +99,12 @@ def _size_threads(settings: Settings) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads, thread_name_prefix="tool"))
 
 
-def _add_operations(app: FastAPI, services: Services, board: Board) -> None:
-    @app.post("/files/read", responses=problems(404, 409, 413, 422), summary="Lines of one file of the pinned commit")
+def _add_operations(app: FastAPI, services: Services, board: Board, siblings: Siblings | None) -> None:
+    @app.post("/files/read", responses=problems(404, 409), summary="Lines of one file of the pinned commit")
     def read(body: ReadRequest, request: Request) -> ReadResponse:
         return services.read(body, caller_of(request))
 
-    @app.post("/feedback", responses=problems(404, 413, 422, 500), summary="Say what an answer was worth")
+    @app.post("/feedback", responses=problems(404, 500), summary="Say what an answer was worth")
     def feedback(body: FeedbackRequest, request: Request) -> FeedbackResponse:
         return services.feedback(body, caller_of(request))
 
@@ -109,7 +113,7 @@ def _add_operations(app: FastAPI, services: Services, board: Board) -> None:
         found: StatusResponse = await load("status").run(services, StatusRequest(), caller_of(request), None)
         return found
 
-    @app.get("/scope/{scope_id}", operation_id="scope_of_handle", responses=problems(404, 409, 422),
+    @app.get("/scope/{scope_id}", operation_id="scope_of_handle", responses=problems(404, 409),
              summary="The scope of a handle, resolved anew")  # fmt: skip
     async def scope(scope_id: str, request: Request) -> ScopeResponse:
         asked = checked(GetScopeRequest, scope_id=scope_id)
@@ -126,10 +130,12 @@ def _add_operations(app: FastAPI, services: Services, board: Board) -> None:
         response.status_code = 503 if found.state in ("down", "draining") else 200
         return found if caller_of(request).principal.watches_all else found.without_reasons()
 
-    @app.get("/metrics", summary="Prometheus metrics")
-    def prometheus(request: Request) -> Response:
+    @app.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=in_forms(*METRICS))
+    async def prometheus(request: Request) -> Response:
         caller_of(request).principal.require_all()
-        body, media_type = exposed(services, request.headers.get("Accept", ""))
+        others = await siblings.ask() if siblings else {}
+        accept = request.headers.get("Accept", "")
+        body, media_type = await asyncio.to_thread(exposed, services, accept, siblings, others)
         return Response(body, headers={"Content-Type": media_type})
 
 

@@ -13,6 +13,7 @@ from codeintel_core.reports.run_report import canonical
 from codeintel_serving import run_reports
 from codeintel_serving.access.principal import Permission
 from codeintel_serving.api.correlation import caller_of
+from codeintel_serving.api.tools import in_forms
 from codeintel_serving.run_reports import MEDIA_TYPES, Format
 from codeintel_serving.services import Services
 
@@ -41,7 +42,12 @@ def add_runs(app: FastAPI, services: Services, problems: dict[int | str, dict[st
         run_id = canonical(services.home, run_id)
         return run_reports.report(services.home, services.settings, run_id, principal.may_see)
 
-    @app.get("/runs/{run_id}/report", responses=problems, response_model=RunReport, summary="What a run did")
+    @app.get(
+        "/runs/{run_id}/report",
+        responses={**in_forms(MEDIA_TYPES[Format.MARKDOWN], MEDIA_TYPES[Format.HTML]), **problems},
+        response_model=RunReport,
+        summary="What a run did",
+    )
     def report(
         run_id: str,
         request: Request,
@@ -62,7 +68,10 @@ def add_runs(app: FastAPI, services: Services, problems: dict[int | str, dict[st
             raise StorageFailed("the runpack could not be written; the server's log says why")
         return PackedRun(runpack=built.run_id, size_bytes=built.size_bytes)
 
-    @app.get("/runpacks/{run_id}", responses=problems, response_class=Response, summary="A runpack (zip)")
+    @app.get(
+        "/runpacks/{run_id}", responses={**in_forms("application/zip"), **problems}, response_class=Response,
+        summary="A runpack (zip)",
+    )  # fmt: skip
     def runpack(run_id: str, request: Request) -> Response:
         run_id = seen(run_id, request).run_id
         path = services.home.runpacks / f"{run_id}.zip"

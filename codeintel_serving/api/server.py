@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 from types import FrameType
 
 import uvicorn
@@ -13,6 +14,7 @@ from sse_starlette.sse import AppStatus
 from codeintel_serving.api.app import create_app
 from codeintel_serving.api.protocol import BoundedProtocol
 from codeintel_serving.services import Services
+from codeintel_serving.siblings import Siblings
 
 
 class Server(uvicorn.Server):
@@ -20,16 +22,17 @@ class Server(uvicorn.Server):
 
     On SIGTERM readiness says `draining` (503) while requests still are answered, for `shutdown_notice_s`; then nothing
     new is accepted, and what is in flight may end within `shutdown_grace_s`. A second signal skips the notice.
+    One of several workers takes the end of its stdin, a pipe from the parent, as that signal.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, siblings: Siblings | None = None) -> None:
         AppStatus.enable_automatic_graceful_drain = (
             False  # it would cut streamed answers at once; uvicorn waits, then cuts
         )
         settings = services.settings
         super().__init__(
             uvicorn.Config(
-                create_app(services),
+                create_app(services, siblings),
                 http=BoundedProtocol,
                 ws="none",
                 log_config=None,
@@ -38,13 +41,20 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=settings.shutdown_grace_s,
             )
         )
-        self._services = services
+        self._services, self._is_worker = services, siblings is not None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""
         self._loop = asyncio.get_running_loop()
+        if self._is_worker:
+            self._loop.add_reader(sys.stdin.fileno(), self._on_parent_gone)
         await super().startup(sockets)
+
+    def _on_parent_gone(self) -> None:
+        assert self._loop is not None
+        self._loop.remove_reader(sys.stdin.fileno())
+        self.handle_exit(signal.SIGTERM, None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end."""

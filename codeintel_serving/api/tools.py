@@ -20,25 +20,31 @@ from codeintel_serving.tools.registry import all_tools
 from codeintel_serving.tools.tool import Tool
 
 _EVENTS = "text/event-stream"
-_STATUSES = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503, 504)
+OF_ANY = (400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 503)
+"""What the layers around the routes may answer, whichever is asked."""
+_OF_TOOLS = (404, 409, 410, 504)
 
 
 def add_tools(app: FastAPI, services: Services) -> None:
     """Add the route of every tool; `/answer` also speaks events."""
     for tool in all_tools():
         has_events = tool.request is AnswerRequest
-        events: dict[int | str, dict[str, Any]] = {200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}}
         app.add_api_route(
             tool.path,
             _endpoint(tool, services),
             methods=["POST"],
             response_model=tool.response,
-            responses={**(events if has_events else {}), **problems(*_STATUSES)},
+            responses={**(in_forms(_EVENTS) if has_events else {}), **problems(*_OF_TOOLS)},
             summary=tool.summary,
             description=tool.description,
             name=tool.name,
             operation_id=tool.name,
         )
+
+
+def in_forms(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI response of a success that has text of these types, beside its model if it has one."""
+    return {200: {"content": {form: {"schema": {"type": "string"}} for form in media_types}}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

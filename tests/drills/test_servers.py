@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -174,6 +177,73 @@ def test_a_killed_server_loses_no_trace_that_it_acknowledged(home: Home, tmp_pat
             client.join(60)
     stored = set(tables.read_day(tables.traces(home), f"{datetime.now(UTC):%Y-%m-%d}").column("run_id").to_pylist())
     assert {run_id for run_id, status, _ in results if status == 200} <= stored
+
+
+def keep_asking(url: str, results: list[tuple[str, int, str]], stop: threading.Event) -> None:
+    """As `ask`, and when the connection breaks, on another one."""
+    while not stop.is_set():
+        ask(url, results, stop)
+
+
+def worker_ids(server: ServerProcess) -> list[int]:
+    """Process ids of the workers of a server."""
+    parent = server.process.pid
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def answered_by(server: ServerProcess) -> dict[str, float]:
+    """Answers that each worker counted; only of those that answered the scrape."""
+    text = httpx.get(f"{server.url}/metrics", timeout=60).text
+    up = set(re.findall(r'codeintel_worker_up\{worker="(\d)"\} 1.0', text))
+    found = re.findall(r'codeintel_answers_total\{.*operation="answer".*worker="(\d)"\} (\S+)', text)
+    return dict.fromkeys(up, 0.0) | {worker: float(count) for worker, count in found}
+
+
+def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> None:
+    """One is killed under load: the port answers on, no acknowledged trace is lost, another takes its place and knows
+    the scopes. Then all are told to end under load: they say so, finish, and the parent ends with 0.
+    """
+    with servers(home.root, tmp_path, workers=2, redis_url=redis.url, shutdown_notice_s=2, shutdown_grace_s=30) as (
+        server,
+    ):
+        until(lambda: len(answered_by(server)) == 2, START_DEADLINE_S)
+        made = httpx.post(f"{server.url}/scope", json={"scope": {"paths": ["store/**"]}}, timeout=60)
+        handle = made.json()["scope_id"]
+        results: list[tuple[str, int, str]] = []
+        stop = threading.Event()
+        clients = [threading.Thread(target=keep_asking, args=(server.url, results, stop)) for _ in range(6)]
+        for client in clients:
+            client.start()
+        until(lambda: len(results) > 6)
+        killed, living = worker_ids(server)
+        os.kill(killed, signal.SIGKILL)
+        killed_at = len(results)
+        until(lambda: len(results) > killed_at + 6)
+        until(lambda: len(set(worker_ids(server)) - {killed}) == 2)
+        assert living in worker_ids(server)
+        until(lambda: len(answered_by(server)) == 2, START_DEADLINE_S)
+        for _ in range(4):  # each on a connection of its own, which any of the two accepts
+            assert scope_of(server, handle, "") == (200, "['store/**']")
+
+        server.terminate()
+        until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+        assert httpx.get(f"{server.url}/readyz").json()["state"] == "draining"
+        during = len(results)
+        until(lambda: len(results) > during)
+        stop.set()
+        assert server.exit_code() == 0
+        for client in clients:
+            client.join(60)
+    assert {status for _, status, _ in results} == {200}
+    stored = set(tables.read_day(tables.traces(home), f"{datetime.now(UTC):%Y-%m-%d}").column("run_id").to_pylist())
+    assert {run_id for run_id, _, _ in results} <= stored
+
+
+def test_workers_end_with_their_parent(home: Home, tmp_path: Path, redis: RedisServer) -> None:
+    with servers(home.root, tmp_path, workers=2, redis_url=redis.url) as (server,):
+        left = worker_ids(server)
+        server.process.kill()
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), START_DEADLINE_S)
 
 
 def test_a_missing_home_ends_with_the_fix(tmp_path: Path) -> None:

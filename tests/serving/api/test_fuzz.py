@@ -1,4 +1,5 @@
-"""Requests made from the OpenAPI document, valid and not: none ends in a 500, every refusal is a problem.
+"""Requests made from the OpenAPI document, valid and not: none ends in a 500, every refusal is a problem, and status,
+type and schema of every answer are documented.
 
 A few hundred cases here; `make fuzz` asks for 5,000 (CODEINTEL_FUZZ_CASES).
 """
@@ -13,8 +14,13 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3_600)]
+load_all_checks()
+CONFORMANCE = CHECKS.get_by_names(
+    ["status_code_conformance", "content_type_conformance", "response_schema_conformance"]
+)
 # The environment of a test is cleaned of our variables before it runs, so this is read at import.
 CASES = int(os.environ.get("CODEINTEL_FUZZ_CASES", "200"))
 
@@ -38,6 +44,7 @@ def test_no_case_ends_in_a_500(base_url: str) -> None:
     def holds(case: Any) -> None:
         response = case.call(timeout=120)
         tried.add((case.operation.path, response.status_code))
+        case.validate_response(response, checks=CONFORMANCE)
         assert response.status_code not in (500, 501, 502), response.text
         if response.status_code >= 400:
             assert response.headers["content-type"] == ["application/problem+json"], response.headers

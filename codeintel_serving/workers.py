@@ -1,0 +1,156 @@
+"""Several processes behind one listening socket, and the parent that keeps them running.
+
+The workers inherit the socket: whoever is free accepts, and what waits in it survives the worker that dies. Each is
+a new interpreter, never a fork, which a JVM does not survive. The parent loads nothing that could fail: it starts
+workers, waits, starts the dead ones again, passes signals on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from codeintel_core.errors import InvalidRequest
+from codeintel_core.settings import Settings
+from codeintel_serving.siblings import Siblings
+
+_log = logging.getLogger("codeintel.serving")
+_WORKER = [sys.executable, "-c", "from codeintel_core.cli import main; main()", "worker"]
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_SHORT_LIFE_S = 30.0  # a worker that lives longer is started again without a wait
+_MOST_FAILED_STARTS = 3
+_KILL_AFTER_S = 20.0  # beyond notice and grace: closing indexes, flushing traces
+
+
+def check(settings: Settings, count: int) -> None:
+    """Raises `InvalidRequest` when several workers cannot be one server."""
+    if count > 1 and settings.redis_url is None:
+        raise InvalidRequest(
+            "several workers share scope handles through Redis: set CODEINTEL_REDIS_URL, or serve with --workers 1"
+        )
+
+
+def run(count: int, listener: socket.socket, settings: Settings) -> int:
+    """Keep `count` workers serving until a signal ends them; returns the exit code.
+
+    0 when all ended as they were told to; 1 when one had to be killed or failed at its end, or none could start.
+    """
+    with tempfile.TemporaryDirectory(prefix="codeintel-") as folder:  # short: addresses of sockets have 107 bytes
+        parent = _Parent(count, listener, Path(folder), settings.shutdown_notice_s + settings.shutdown_grace_s)
+        return asyncio.run(parent.run())
+
+
+class _Parent:
+    def __init__(self, count: int, listener: socket.socket, folder: Path, patience_s: float) -> None:
+        self._workers = [_Worker(Siblings(folder, number + 1, count), listener) for number in range(count)]
+        self._patience_s = patience_s + _KILL_AFTER_S
+        self._stopping = asyncio.Event()
+        self._exit_code = 0
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        await asyncio.gather(*(self._keep(worker) for worker in self._workers))
+        return self._exit_code
+
+    def _stop(self, number: signal.Signals) -> None:
+        """Pass the signal on: the second one skips the notice, the third the grace."""
+        self._stopping.set()
+        for worker in self._workers:
+            worker.signal(number)
+
+    async def _keep(self, worker: _Worker) -> None:
+        while not self._stopping.is_set():
+            process = await worker.start()
+            if self._stopping.is_set():  # the signal came while it was started
+                worker.signal(signal.SIGTERM)
+            code = await self._ended(process)
+            if self._stopping.is_set():
+                if code and worker.came_up:
+                    self._exit_code = 1
+                return
+            wait_s = worker.note_end()
+            if all(one.failed_starts >= _MOST_FAILED_STARTS for one in self._workers):
+                _log.error("no worker starts; what each said is above")
+                self._exit_code = 1
+                self._stop(signal.SIGTERM)
+                return
+            _log.warning("worker %d ended with %d; started again in %.1f s", worker.number, code, wait_s)
+            await self._wait(wait_s)
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Its exit code; a worker that does not end when it is told to is killed."""
+        ended = asyncio.ensure_future(process.wait())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({ended}, timeout=self._patience_s)
+            if not done:
+                _log.error("a worker did not end within %.0f s; it is killed", self._patience_s)
+                process.kill()
+            return await ended
+        finally:
+            stopping.cancel()
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+
+class _Worker:
+    """One place among the workers, whichever process holds it.
+
+    Attributes:
+        failed_starts: processes in a row that ended before they came up.
+    """
+
+    def __init__(self, siblings: Siblings, listener: socket.socket) -> None:
+        self._siblings, self._listener = siblings, listener
+        self._process: asyncio.subprocess.Process | None = None
+        self._started_at_s = 0.0
+        self._short_lives = 0
+        self.failed_starts = 0
+
+    @property
+    def number(self) -> int:
+        """1 for the first."""
+        return self._siblings.number
+
+    @property
+    def came_up(self) -> bool:
+        """Whether its process got as far as to listen."""
+        return self._siblings.mark.exists()
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """A new process. Its stdin is a pipe that ends with this one: then it ends too."""
+        for left in (self._siblings.mark, self._siblings.address(self.number)):
+            left.unlink(missing_ok=True)
+        self._started_at_s = time.monotonic()
+        self._process = await asyncio.create_subprocess_exec(
+            *_WORKER, str(self._listener.fileno()), str(self._siblings.folder),
+            str(self._siblings.number), str(self._siblings.count),
+            stdin=asyncio.subprocess.PIPE, pass_fds=[self._listener.fileno()],
+            start_new_session=True,  # Ctrl-C reaches it once, through the parent
+        )  # fmt: skip
+        return self._process
+
+    def signal(self, number: signal.Signals) -> None:
+        """Pass a signal on, if there is a process."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    def note_end(self) -> float:
+        """Count the end of the process; returns how many seconds to wait before the next."""
+        self.failed_starts = 0 if self.came_up else self.failed_starts + 1
+        self._short_lives = self._short_lives + 1 if time.monotonic() < self._started_at_s + _SHORT_LIFE_S else 0
+        return min(_FIRST_WAIT_S * 2 ** (self._short_lives - 1), _LONGEST_WAIT_S) if self._short_lives else 0.0
