@@ -1,0 +1,68 @@
+"""The server under load: searches and answers, cached and not, beside a bare FastAPI endpoint in the same run.
+
+The client is a process of its own (`load_client`). CPU is what all processes of the server used per request: unlike the
+rate, it does not depend on who else uses the machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from benchmarks import servers
+from benchmarks.queries import questions
+from benchmarks.rows import Row, Rows
+from benchmarks.workplace import Workplace
+
+_SECONDS = 4.0
+_CONNECTIONS = (1, 8, 64)
+_CACHED = 32
+_DISTINCT = 20_000  # more than are answered in a cell
+_SLOTS = 64  # as many as clients: shedding is the subject of `overload`
+_FIELD = {"/search": "query", "/answer": "question"}
+
+
+def measure(at: Workplace) -> Rows:
+    """Needs the home that `builds` leaves."""
+    asked = questions(at)
+    peers: dict[tuple[int, int], servers.Load] = {}
+    size = _reply_bytes(at, asked[0])
+    for workers in (1, 2):
+        with servers.bare(size, workers) as peer:
+            for connections in _CONNECTIONS:
+                found = peer.load("/search", [{"query": asked[0]}], connections, _SECONDS)
+                peers[workers, connections] = found
+                yield from _rows(f"bare FastAPI, {size:,} bytes", workers, connections, found, None)
+        with servers.ours(at, workers, concurrent_searches=_SLOTS, concurrent_answers=_SLOTS) as server:
+            for path, field in _FIELD.items():
+                same = [{field: query} for query in asked[:_CACHED]]
+                for connections in _CONNECTIONS:
+                    server.load(path, same, connections, 1)  # into the caches of every worker
+                    found = server.load(path, same, connections, _SECONDS)
+                    yield from _rows(f"{path}, cached", workers, connections, found, peers[workers, connections])
+                for connections in _CONNECTIONS:
+                    found = server.load(path, distinct(asked, field, f"{workers} {connections}"), connections, _SECONDS)
+                    yield from _rows(f"{path}, uncached", workers, connections, found, peers[workers, connections])
+
+
+def _rows(what: str, workers: int, connections: int, found: servers.Load, peer: servers.Load | None) -> Rows:
+    name = f"{what}, {workers} worker{'s' * (workers > 1)}, {connections} clients"
+    note = f"p95 {found['ok_p95_ms']:.1f} ms, CPU {found.cpu_us:.0f} us, client {found['client_cpu']:.0%} of a core"
+    if found["failed"] or found["shed"]:
+        note += f", {found['failed']:.0f} failed, {found['shed']:.0f} shed"
+    beside, ratio = "", None
+    if peer is not None:
+        beside, ratio = f"bare {peer['per_s']:,.0f}", found["per_s"] / max(peer["per_s"], 1e-9)
+    yield Row("serving", name, found["per_s"], "requests/s", beside, ratio, note)
+
+
+def distinct(asked: list[str], field: str, salt: str) -> list[dict[str, Any]]:
+    """Questions nobody asked: a salt and a number more in each."""
+    return [{field: f"{asked[number % len(asked)]} {salt} {number}"} for number in range(_DISTINCT)]
+
+
+def _reply_bytes(at: Workplace, query: str) -> int:
+    with servers.ours(at) as server:
+        answer = httpx.post(f"http://127.0.0.1:{server.port}/search", json={"query": query}, timeout=60)
+        return len(answer.raise_for_status().content)
