@@ -6,8 +6,6 @@ rate, it does not depend on who else uses the machine.
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 
 from benchmarks import servers
@@ -36,7 +34,7 @@ def measure(at: Workplace) -> Rows:
                 yield from _rows(f"bare FastAPI, {size:,} bytes", workers, connections, found, None)
         with servers.ours(at, workers, concurrent_searches=_SLOTS, concurrent_answers=_SLOTS) as server:
             for path, field in _FIELD.items():
-                same = [{field: query} for query in asked[:_CACHED]]
+                same: list[dict[str, object]] = [{field: query} for query in asked[:_CACHED]]
                 for connections in _CONNECTIONS:
                     server.load(path, same, connections, 1)  # into the caches of every worker
                     found = server.load(path, same, connections, _SECONDS)
@@ -57,7 +55,7 @@ def _rows(what: str, workers: int, connections: int, found: servers.Load, peer: 
     yield Row("serving", name, found["per_s"], "requests/s", beside, ratio, note)
 
 
-def distinct(asked: list[str], field: str, salt: str) -> list[dict[str, Any]]:
+def distinct(asked: list[str], field: str, salt: str) -> list[dict[str, object]]:
     """Questions nobody asked: a salt and a number more in each."""
     return [{field: f"{asked[number % len(asked)]} {salt} {number}"} for number in range(_DISTINCT)]
 

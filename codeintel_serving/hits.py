@@ -36,11 +36,15 @@ def search_hit(hit: Hit, weights: Mapping[str, float] | None = None, tuning_id: 
 
 def shorter_hit(hit: SearchHit, rung: Rung) -> SearchHit:
     """The hit with as much of its text as the rung shows; the signature is its first line."""
-    lines = {Rung.FULL: hit.snippet, Rung.TRIMMED: trimmed(hit.snippet), Rung.SIGNATURE: trimmed(hit.snippet, 1)}
-    changes: dict[str, object] = {"snippet": lines.get(rung, "")}
-    if rung is Rung.PLACE:
-        changes["channels"] = {}
-    return hit.model_copy(update=changes)
+    match rung:
+        case Rung.FULL:
+            return hit
+        case Rung.TRIMMED:
+            return hit.model_copy(update={"snippet": trimmed(hit.snippet)})
+        case Rung.SIGNATURE:
+            return hit.model_copy(update={"snippet": trimmed(hit.snippet, 1)})
+        case Rung.PLACE:
+            return hit.model_copy(update={"snippet": "", "channels": {}})
 
 
 def file_of_hit(hit: SearchHit) -> str:

@@ -98,7 +98,9 @@ class Detail(StrEnum):
 class ToolRequest(Model):
     """The arguments that every tool takes."""
 
-    scope: ScopeModel = Field(ScopeModel(), description="What may be searched; everything when left out.")
+    scope: ScopeModel = Field(  # a factory: pydantic would copy a default deeply for every request
+        default_factory=ScopeModel, description="What may be searched; everything when left out."
+    )
     scope_id: str = Field("", max_length=200, description="Handle from `set_scope`, in place of `scope`.")
     max_tokens: Annotated[int, Field(strict=True, ge=MIN_TOKENS, le=MAX_TOKENS)] = Field(
         4_000, description=f"Most tokens of the results (estimated), {MIN_TOKENS}..{MAX_TOKENS}."

@@ -15,8 +15,7 @@ from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import FieldError, Problem
 
 _Model = TypeVar("_Model", bound=BaseModel)
-PACKED = frozenset({500, 503, 504})
-"""Statuses of problems that are ours; each leaves a runpack, whose id is that of the run."""
+_OURS = frozenset({500, 503, 504})
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 _MOST_LIMITS = 10
 _log = logging.getLogger("codeintel.serving")
@@ -33,11 +32,19 @@ def problem(code: str, title: str, status: int, detail: str, errors: Sequence[Fi
         code=code,
         run_id=run.run_id if run else "",
         trace_id=run.trace_id if run else "",
-        runpack=run.run_id if run and status in PACKED else "",
+        runpack=run.run_id if run and is_packed(run, status) else "",
         stage=_stage(run),
         limits=_limits(run),
         errors=list(errors),
     )
+
+
+def is_packed(run: Run, status: int) -> bool:
+    """Whether a problem of ours leaves a runpack, whose id is that of the run: not what was refused before it began.
+
+    Who sheds load packs nothing: it would be the work that the shedding saves, about a run that did none.
+    """
+    return status in _OURS and bool(run.steps)
 
 
 def _stage(run: Run | None) -> str:

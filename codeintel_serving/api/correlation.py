@@ -19,7 +19,7 @@ from codeintel_core.telemetry import current_run, propagation, run
 from codeintel_serving.api import http_spans
 from codeintel_serving.api.bounds import MAX_BODY_BYTES
 from codeintel_serving.models import Problem
-from codeintel_serving.problems import PACKED, problem, problem_of
+from codeintel_serving.problems import is_packed, problem, problem_of
 from codeintel_serving.recording import Caller
 
 PROBLEM_TYPE = "application/problem+json"
@@ -97,7 +97,7 @@ class Correlation:
             return
         started = False
         status = 0
-        is_packed = False
+        is_problem = False
         headers = Headers(scope=scope)
         with run(
             "http", self._ledger, run_id=headers.get(RUN_ID, ""), session_id=headers.get(SESSION_ID, ""), is_lazy=True,
@@ -106,12 +106,12 @@ class Correlation:
         ) as current, http_spans.answered(current, scope, lambda: status):  # fmt: skip
 
             async def send_with_ids(message: Message) -> None:
-                nonlocal started, status, is_packed
+                nonlocal started, status, is_problem
                 if message["type"] == "http.response.start":
                     started, status = True, message["status"]
                     answer = MutableHeaders(scope=message)
                     answer[RUN_ID], answer[TRACE_ID] = current.run_id, current.trace_id
-                    is_packed = status in PACKED and answer.get("Content-Type", "").startswith(PROBLEM_TYPE)
+                    is_problem = answer.get("Content-Type", "").startswith(PROBLEM_TYPE)
                 await send(message)
 
             MutableHeaders(scope=scope)[RUN_ID] = current.run_id
@@ -126,5 +126,5 @@ class Correlation:
                 if started:
                     raise
                 await error_response(error)(scope, receive, send_with_ids)
-        if is_packed:
+        if is_problem and is_packed(current, status):
             self._on_failure(current.run_id)

@@ -90,7 +90,9 @@ def test_100_clients_on_8_slots(services: Services, url: str, monkeypatch: pytes
         done = [one.result(60) for one in asked]
     assert Counter(one.status_code for one in done) == {503: 100 - CAPACITY, 200: CAPACITY}
     refused = [one for one in done if one.status_code == 503]
-    assert {(one.headers["retry-after"], one.json()["code"]) for one in refused} == {("1", "overloaded")}
+    told = {(one.headers["retry-after"], one.json()["code"], one.json()["runpack"]) for one in refused}
+    assert told == {("1", "overloaded", "")}  # no runpack: packing would be work, about a run that did none
+    assert not list(services.home.runpacks.glob("*.zip"))
     assert in_flight("answer") == 0
 
 
