@@ -68,16 +68,13 @@ class _Parent:
 
     async def _keep(self, worker: _Worker) -> None:
         while not self._stopping.is_set():
-            process = await worker.start()
-            if self._stopping.is_set():  # the signal came while it was started
-                worker.signal(signal.SIGTERM)
-            code = await self._ended(process)
+            code = await self._lived(worker)
             if self._stopping.is_set():
                 if code and worker.came_up:
                     self._exit_code = 1
                 return
             wait_s = worker.note_end()
-            if all(one.failed_starts >= _MOST_FAILED_STARTS for one in self._workers):
+            if all(one.failed_starts >= _MOST_FAILED_STARTS and not one.came_up for one in self._workers):
                 _log.error("no worker starts; what each said is above")
                 self._exit_code = 1
                 self._stop(signal.SIGTERM)
@@ -85,8 +82,15 @@ class _Parent:
             _log.warning("worker %d ended with %d; started again in %.1f s", worker.number, code, wait_s)
             await self._wait(wait_s)
 
-    async def _ended(self, process: asyncio.subprocess.Process) -> int:
-        """Its exit code; a worker that does not end when it is told to is killed."""
+    async def _lived(self, worker: _Worker) -> int:
+        """Start a worker and wait for its end: its exit code. One that does not end when it is told to is killed."""
+        try:
+            process = await worker.start()
+        except OSError as error:  # no memory, too many processes
+            _log.error("worker %d cannot be started: %s", worker.number, error)
+            return 1
+        if self._stopping.is_set():  # the signal came while it was started
+            worker.signal(signal.SIGTERM)
         ended = asyncio.ensure_future(process.wait())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:

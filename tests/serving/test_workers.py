@@ -74,10 +74,13 @@ def test_it_ends_when_no_worker_starts(
 def test_one_that_does_not_start_is_tried_again_while_another_serves(
     tmp_path: Path, listener: socket.socket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    programs(monkeypatch, tmp_path, f'if number == "2": sys.exit(3)\n{COMES_UP}signal.pause()')
+    """Also when the one that serves had failed as often before."""
+    waits = 'while number == "2" and not (folder / "1.up").exists(): signal.sigtimedwait([], 0.01)'
+    fails = 'if number == "2" or (notes / number).read_text().count("started") < 4: sys.exit(3)'
+    programs(monkeypatch, tmp_path, f"{waits}\n{fails}\n{COMES_UP}signal.pause()")
     signalling = when(lambda: starts(tmp_path, 2) > 4, signal.SIGTERM)
     assert workers.run(2, listener, settings) == 0
-    assert starts(tmp_path, 1) == 1
+    assert starts(tmp_path, 1) == 4
     signalling.join()
 
 
