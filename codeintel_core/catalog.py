@@ -1,8 +1,9 @@
 """The catalog of a generation, where hits become chunks and scopes become chunk ids.
 
-`catalog.duckdb` answers what is asked by path, name or scope, `catalog.arrow` what is asked by id. Both are written by
-a full build or a compaction and linked from generation to generation; what changed since is in small overlays beside
-them (`catalog_overlay.*`). A reader sees them as one.
+`catalog.duckdb` answers what is asked by path, name or scope; what every query asks lies beside it in mapped files:
+chunks by id in `catalog.arrow`, definitions by name in `catalog_definitions.arrow`. They are written by a full build or
+a compaction and linked from generation to generation; what changed since is in small overlays (`catalog_overlay*`). A
+reader sees them as one.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from codeintel_core import chunk_rows
+from codeintel_core import chunk_rows, definition_rows
 from codeintel_core.chunk_rows import ChunkRow, ChunkRows
 from codeintel_core.chunking.rows import FileRow
 from codeintel_core.database import Database, Query
 from codeintel_core.deadline import Deadline
+from codeintel_core.definition_rows import DefinitionRows
 from codeintel_core.errors import GenerationCorrupt, InvalidPattern
 from codeintel_core.patterns import Pattern
 from codeintel_core.scope import Scope
@@ -46,6 +48,7 @@ def build(path: Path, *, chunks: pa.Table, files: pa.Table, symbols: pa.Table) -
     with duckdb.connect(str(path)) as db:
         _fill(db, {"chunks": chunks, "files": files, "symbols": symbols})
     chunk_rows.write(path.with_name(chunk_rows.FILE_NAME), chunks)
+    definition_rows.write(path.with_name(definition_rows.FILE_NAME), symbols)
 
 
 def extend(
@@ -65,8 +68,8 @@ def extend(
     Returns:
         How much covers `catalog.duckdb`: chunks in the overlay, and files that are hidden.
     """
-    os.link(parent, path)
-    os.link(parent.with_name(chunk_rows.FILE_NAME), path.with_name(chunk_rows.FILE_NAME))
+    for name in (path.name, chunk_rows.FILE_NAME, definition_rows.FILE_NAME):
+        os.link(parent.with_name(name), path.with_name(name))
     before = parent.with_name(OVERLAY_NAME)
     with duckdb.connect(str(path.with_name(OVERLAY_NAME))) as db:
         db.execute("CREATE TABLE gone (path VARCHAR)")
@@ -78,8 +81,10 @@ def extend(
             db.execute("INSERT INTO gone SELECT path FROM parent.gone EXCEPT SELECT path FROM gone")
             db.execute("DETACH parent")
         rows = db.sql(f"SELECT {_CHUNK_COLUMNS} FROM chunks").to_arrow_table()  # noqa: S608 (our names)
+        defined = db.sql("FROM symbols").to_arrow_table()
         (covered,) = db.execute("SELECT (SELECT count(*) FROM chunks) + (SELECT count(*) FROM gone)").fetchone() or (0,)
     chunk_rows.write(path.with_name(chunk_rows.OVERLAY_NAME), rows)
+    definition_rows.write(path.with_name(definition_rows.OVERLAY_NAME), defined)
     return int(covered)
 
 
@@ -120,7 +125,8 @@ class Catalog:
                 view = _SEEN.format(name) if overlay.exists() else f"SELECT * FROM base.{name}"  # noqa: S608 (our names)
                 connection.execute(f"CREATE VIEW {name} AS {view}")
             gone = connection.execute("SELECT path FROM overlay.gone").fetchall() if overlay.exists() else []
-            self._rows = ChunkRows(path.parent, {path for (path,) in gone})
+            hidden = {path for (path,) in gone}
+            self._rows, self._definitions = ChunkRows(path.parent, hidden), DefinitionRows(path.parent, hidden)
         except duckdb.Error as error:
             connection.close()
             raise GenerationCorrupt(f"{path.name} cannot be opened: {str(error).splitlines()[0]}") from None
@@ -146,11 +152,13 @@ class Catalog:
         """Chunks by id; ids that are unknown or outside the scope are left out."""
         wanted = np.unique(np.asarray(chunk_ids, np.int64))
         if scope.filters_chunks and len(wanted):
-            query = Query("SELECT chunk_id FROM chunks").where(
-                "chunk_id IN (SELECT unnest($ids))", ids=wanted.tolist()
-            )  # fmt: skip
-            wanted = np.sort(self._database.column(query.inside(scope), "chunk_id"))
+            wanted = np.sort(self._inside(wanted, scope))
         return self._rows.take(wanted)
+
+    def _inside(self, chunk_ids: NDArray[np.int64], scope: Scope) -> NDArray[np.int64]:
+        """Those of the ids that are known and inside the scope."""
+        query = Query("SELECT chunk_id FROM chunks").where("chunk_id IN (SELECT unnest($ids))", ids=chunk_ids.tolist())
+        return self._database.column(query.inside(scope), "chunk_id")
 
     def allowed_ids(self, scope: Scope) -> NDArray[np.int64] | None:
         """Ids of all chunks inside the scope, or None when the scope filters nothing."""
@@ -160,20 +168,11 @@ class Catalog:
 
     def definitions(self, names: Sequence[str], scope: Scope, limit: int) -> list[tuple[int, str, str]]:
         """(chunk_id, name, symbol) of definitions that bear one of the names exactly, within the scope."""
-        asked = {f"name_{at}": name for at, name in enumerate(filter(is_unicode, names))}
-        if not asked:
-            return []
-        wanted = ", ".join(f"${key}" for key in asked)  # an index look-up, which a subquery is not
-        query = (
-            Query("SELECT chunk_id, name, symbol FROM symbols")
-            .where("role = 'definition' AND chunk_id IS NOT NULL")
-            .where(f"name IN ({wanted})", **asked)
-        )
-        if scope.filters_chunks:
-            inside = Query("SELECT chunk_id FROM chunks").inside(scope)
-            query = query.where(f"chunk_id IN ({inside.sql})", **inside.values)
-        # Sorting here, not there: planning it would take longer than the few rows do.
-        found = {(int(chunk_id), str(name), str(symbol)) for chunk_id, name, symbol in self._database.rows(query)}
+        rows = self._definitions.of(filter(is_unicode, names))
+        if scope.filters_chunks and rows:
+            inside = set(self._inside(np.array([row.chunk_id for row in rows], np.int64), scope).tolist())
+            rows = [row for row in rows if row.chunk_id in inside]
+        found = {(row.chunk_id, row.name, row.symbol) for row in rows}
         return sorted(found, key=lambda row: (len(row[2]), row[0], row[1], row[2]))[:limit]
 
     def matching(

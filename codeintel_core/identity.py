@@ -28,6 +28,11 @@ def chunk_id(repository: str, path: str, text: str, ordinal: int) -> int:
     return int.from_bytes(_digest((repository, path, text, str(ordinal)), 8), "little") >> 1
 
 
+def name_key(name: str) -> int:
+    """63-bit key of a name, to be looked up by; other names may share it."""
+    return int.from_bytes(_digest((name,), 8), "little") >> 1
+
+
 def text_key(contract_id: str, embedded_text: str) -> str:
     """Key of the vector cache (32 hex digits): the same text under the same contract is embedded once."""
     return _digest((contract_id, embedded_text), 16).hex()

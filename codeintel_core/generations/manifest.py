@@ -18,7 +18,7 @@ from codeintel_core.embedding.contract import EmbeddingContract
 from codeintel_core.embedding.sparse.contract import SparseContract
 from codeintel_core.errors import GenerationCorrupt
 
-FORMAT_VERSION = 2  # tables in parts, an overlay over the catalog
+FORMAT_VERSION = 3  # tables in parts, an overlay over the catalog, definitions by name
 FILE_NAME = "manifest.json"
 DIGEST_NAME = "manifest.sha256"  # of manifest.json itself: a flipped bit may still parse
 _OWN = (FILE_NAME, DIGEST_NAME)

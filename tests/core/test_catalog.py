@@ -7,14 +7,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
 
-from codeintel_core import catalog
+from codeintel_core import catalog, schemas
 from codeintel_core.database import Query
 from codeintel_core.errors import GenerationCorrupt
 from codeintel_core.scope import Scope
@@ -53,8 +52,8 @@ def test_a_scope_holds_for_ids_and_for_hydration(opened: catalog.Catalog, name: 
     allowed = opened.allowed_ids(scope)
     assert (set(everything) if allowed is None else set(allowed.tolist())) == set(hydrated)
     for chunk_id, row in hydrated.items():
-        assert {name: everything[chunk_id][name] for name in row.__slots__} == {
-            name: getattr(row, name) for name in row.__slots__
+        assert {name: everything[chunk_id][name] for name in row._fields} == {
+            name: getattr(row, name) for name in row._fields
         }
 
 
@@ -97,7 +96,7 @@ def test_a_file_that_is_no_catalog_is_named(tmp_path: Path) -> None:
 
 def test_rows_are_plain_and_frozen(opened: catalog.Catalog) -> None:
     row = next(iter(opened.hydrate([specimen.chunk_rows("demo", specimen.FILES)[0]["chunk_id"]], Scope()).values()))
-    assert replace(row, text="x").text == "x"
+    assert row._replace(text="x").text == "x"
     with pytest.raises(AttributeError):
         row.text = "x"  # type: ignore[misc]
 
@@ -111,20 +110,50 @@ _LATER = [
 ]
 
 
+def _symbols(chunks: pa.Table) -> pa.Table:
+    """A definition for every chunk, and a reference that must not be taken for one."""
+    rows = [{name: row.get(name) for name in schemas.SYMBOLS.names} for row in chunks.to_pylist()]
+    both = [row | {"role": role} for row in rows for role in ("definition", "reference")]
+    outside = [row | {"role": "definition", "chunk_id": None} for row in rows]
+    return pa.Table.from_pylist([*both, *outside], schema=schemas.SYMBOLS)
+
+
+def _defined(repo: str, files: specimen.Files) -> list[tuple[int, str, str]]:
+    rows = {(row["chunk_id"], row["name"], row["symbol"]) for row in specimen.chunk_rows(repo, files)}
+    return sorted(rows, key=lambda row: (len(row[2]), *row))
+
+
+def test_definitions_are_found_by_their_whole_name_inside_the_scope(tmp_path: Path) -> None:
+    chunks, files, _ = specimen.tables("demo", specimen.FILES)
+    catalog.build(tmp_path / "catalog.duckdb", chunks=chunks, files=files, symbols=_symbols(chunks))
+    with closing(catalog.Catalog(tmp_path / "catalog.duckdb")) as opened:
+        everything = _defined("demo", specimen.FILES)
+        names = [name for _, name, _ in everything]
+        assert opened.definitions(names, Scope(), 100) == everything
+        assert opened.definitions(names, Scope(), 2) == everything[:2]
+        assert opened.definitions(["append", "nope", "appen", "APPEND", "", "\ud800"], Scope(), 9) == [
+            row for row in everything if row[1] == "append"
+        ]
+        inside = {row["chunk_id"] for row in specimen.chunk_rows("demo", specimen.FILES) if row["language"] == "go"}
+        found = opened.definitions(names, Scope(languages=("go",)), 9)
+        assert {chunk_id for chunk_id, _, _ in found} == inside
+        assert opened.definitions(names, Scope(paths=("nowhere/",)), 9) == []
+
+
 def test_an_overlay_on_an_overlay_equals_a_catalog_written_at_once(tmp_path: Path) -> None:
     before: specimen.Files = _V1
     folder = tmp_path / "0"
     folder.mkdir()
-    chunks, files, symbols = specimen.tables("demo", before)
-    catalog.build(folder / "catalog.duckdb", chunks=chunks, files=files, symbols=symbols)
+    chunks, files, _ = specimen.tables("demo", before)
+    catalog.build(folder / "catalog.duckdb", chunks=chunks, files=files, symbols=_symbols(chunks))
     for number, now in enumerate(_LATER, 1):
         parent, folder = folder / "catalog.duckdb", tmp_path / str(number)
         folder.mkdir()
         changed = {path: chunks for path, chunks in now.items() if before.get(path) != chunks}
         gone = [path for path, chunks in before.items() if now.get(path) != chunks]
-        chunks, files, symbols = specimen.tables("demo", changed)
+        chunks, files, _ = specimen.tables("demo", changed)
         covered = catalog.extend(
-            parent, folder / "catalog.duckdb", chunks=chunks, files=files, symbols=symbols, gone=gone
+            parent, folder / "catalog.duckdb", chunks=chunks, files=files, symbols=_symbols(chunks), gone=gone
         )
         assert covered >= chunks.num_rows + len(gone)
         assert (folder / "catalog.duckdb").samefile(tmp_path / "0" / "catalog.duckdb")
@@ -135,6 +164,8 @@ def test_an_overlay_on_an_overlay_equals_a_catalog_written_at_once(tmp_path: Pat
             assert {chunk_id: row.start_line for chunk_id, row in found.items()} == expected
             assert opened.paths(everything) == {chunk_id: row.path for chunk_id, row in found.items()}
             assert opened.count() == len(expected)
+            names = {row["name"] for files in (_V1, *_LATER) for row in specimen.chunk_rows("demo", files)}
+            assert opened.definitions(sorted(names), Scope(), 100) == _defined("demo", now)
             assert [path for path in {**_V1, **now} if opened.file(path)] == [p for p in {**_V1, **now} if p in now]
             python = opened.allowed_ids(Scope(languages=("python",)))
             assert python is not None

@@ -132,7 +132,7 @@ def test_a_changed_digit_that_still_parses_is_refused(published: Path) -> None:
 def test_another_format_asks_for_a_build(published: Path) -> None:
     path = published / "manifest.json"
     path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), "format_version": 1}))
-    with pytest.raises(GenerationCorrupt, match="format 1, not 2; `codeintel build`"):
+    with pytest.raises(GenerationCorrupt, match="format 1, not 3; `codeintel build`"):
         _check(published)
 
 

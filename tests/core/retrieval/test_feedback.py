@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,7 +40,7 @@ def _frequencies(**known: int) -> object:
 
 
 def test_terms_of_the_best_chunks_join_the_query_with_a_tenth_of_the_weight() -> None:
-    chunks = [(replace(_CHUNK, text="ledger journal"), 3.0), (replace(_CHUNK, text="journal file"), 1.0)]
+    chunks = [(_CHUNK._replace(text="ledger journal"), 3.0), (_CHUNK._replace(text="journal file"), 1.0)]
     found = expanded({"line": 1.0, "write": 1.0}, chunks, _frequencies(file=1), 100)  # type: ignore[arg-type]
     assert found["line"] == found["write"] == pytest.approx(0.45)
     assert sum(found.values()) == pytest.approx(1)
@@ -50,7 +49,7 @@ def test_terms_of_the_best_chunks_join_the_query_with_a_tenth_of_the_weight() ->
 
 
 def test_what_is_everywhere_tells_nothing() -> None:
-    chunks = [(replace(_CHUNK, text="self journal 123 ab"), 1.0)]
+    chunks = [(_CHUNK._replace(text="self journal 123 ab"), 1.0)]
     found = expanded({"line": 1.0}, chunks, _frequencies(self=60), 100)  # type: ignore[arg-type]
     assert set(found) == {"line", "journal"}
 

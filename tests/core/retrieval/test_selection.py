@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from codeintel_core.catalog import ChunkRow
 from codeintel_core.retrieval.budget import budget
 from codeintel_core.retrieval.profile import profile
@@ -15,22 +13,22 @@ _LONG = "def f(x):\n    return x + 1\n" * 5
 
 def test_copies_in_other_files_and_repositories_collapse() -> None:
     chunks = {
-        1: replace(_CHUNK, path="a.py", text=_LONG),
-        2: replace(_CHUNK, path="fork/a.py", text=_LONG.replace("    ", "\t")),
-        3: replace(_CHUNK, repo="fork", path="a.py", text=_LONG),
-        4: replace(_CHUNK, path="b.py", text=_LONG + "y"),
+        1: _CHUNK._replace(path="a.py", text=_LONG),
+        2: _CHUNK._replace(path="fork/a.py", text=_LONG.replace("    ", "\t")),
+        3: _CHUNK._replace(repo="fork", path="a.py", text=_LONG),
+        4: _CHUNK._replace(path="b.py", text=_LONG + "y"),
     }
     assert select([1, 2, 3, 4], chunks, limit=9, per_file=9) == ([1, 4], 2, 0)
     assert select([1, 2, 3, 4], chunks, limit=9, per_file=9, collapse=False)[0] == [1, 2, 3, 4]
 
 
 def test_short_chunks_may_repeat() -> None:
-    chunks = {i: replace(_CHUNK, path=str(i), text="def __len__(self): ...") for i in range(3)}
+    chunks = {i: _CHUNK._replace(path=str(i), text="def __len__(self): ...") for i in range(3)}
     assert select(chunks, chunks, limit=9, per_file=9)[0] == [0, 1, 2]
 
 
 def test_the_cap_and_the_limit() -> None:
-    chunks = {i: replace(_CHUNK, path="a" if i < 4 else "b") for i in range(6)}
+    chunks = {i: _CHUNK._replace(path="a" if i < 4 else "b") for i in range(6)}
     assert select(chunks, chunks, limit=9, per_file=2) == ([0, 1, 4, 5], 0, 2)
     assert select(chunks, chunks, limit=1, per_file=2) == ([0], 0, 0)
 

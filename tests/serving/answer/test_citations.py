@@ -46,7 +46,7 @@ def test_a_tampered_span_is_dropped_by_a_real_generation(services: Services, wor
     del workshop
     with services.library.pin(["shop"]) as (generation,):
         (chunk, *_) = generation.catalog.sample_definitions(1)
-        fields: dict[str, Any] = {name: getattr(chunk, name) for name in ChunkRow.__slots__}
+        fields: dict[str, Any] = {name: getattr(chunk, name) for name in ChunkRow._fields}
         text = fields.pop("text")
         true, forged = hit(text, **fields), hit(text.replace("e", "é", 1), **fields)
         assert verify([true, forged], {"gen": generation}).hits == [true]
