@@ -54,10 +54,12 @@ _NAMES = {
     "BoostQuery": "org.apache.lucene.search.BoostQuery",
     "TermQuery": "org.apache.lucene.search.TermQuery",
     "RegexpQuery": "org.apache.lucene.search.RegexpQuery",
+    "QueryBuilder": "org.apache.lucene.util.QueryBuilder",
     "Term": "org.apache.lucene.index.Term",
     "Occur": "org.apache.lucene.search.BooleanClause$Occur",
     "ArrayList": "java.util.ArrayList",
     "HashMap": "java.util.HashMap",
+    "ToStringBuilder": "org.apache.commons.lang3.builder.ToStringBuilder",
 }
 
 

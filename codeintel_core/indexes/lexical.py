@@ -8,6 +8,7 @@ and a new generation only adds deletions and new segments.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ BM25_K1 = 1.2
 BM25_B = 0.75
 _MAX_QUERY_TERMS = 256
 _UNREAD = -1  # chunk ids are not negative
-# pyjnius needs to be told which constructor takes a Python string.
+_HIT = re.compile(r"doc=(\d+) score=(\S+)")  # `ScoreDoc.toString`; a Java float is written so that it reads back equal
+# pyjnius needs to be told which of several methods or constructors is meant.
+_TO_TEXT = "(Ljava/lang/Object;)Ljava/lang/String;"
 _FIELD = "(Ljava/lang/String;Ljava/lang/CharSequence;Lorg/apache/lucene/index/IndexableFieldType;)V"
 
 
@@ -149,6 +152,7 @@ class LexicalSearcher:
                 sizes.append(int(one.maxDoc()))  # noqa: PERF401 (one Java call at a time, see jvm.py)
             self.count = int(reader.numDocs())
             self._reader = reader
+            self._terms = lucene("QueryBuilder")(lucene("WhitespaceAnalyzer")())
         self._last_docs = np.cumsum(sizes)
         # Reading a stored id is half the cost of a search; documents of an open reader never change theirs.
         self._chunk_ids = np.full(sum(sizes), _UNREAD, np.int64)
@@ -187,31 +191,42 @@ class LexicalSearcher:
         if not terms:
             return np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         with java(deadline):
-            query = _query(terms[:_MAX_QUERY_TERMS], scope)
-            top = self._searcher.search(query, k)
+            top = self._searcher.search(self._query(terms[:_MAX_QUERY_TERMS], scope), k)
             deadline.check(self.stage)
-            hits = [(hit.doc, hit.score) for hit in top.scoreDocs]
-            docs = np.array([doc for doc, _ in hits], np.int64)
-            unread = docs[self._chunk_ids[docs] == _UNREAD].tolist()
-            if unread:
+            # One call for all hits: an object for each would cost as much as the search.
+            text = lucene("ToStringBuilder").reflectionToString(top, signature=_TO_TEXT)
+        hits = _HIT.findall(text)
+        docs = np.array([int(doc) for doc, _ in hits], np.int64)
+        unread = docs[self._chunk_ids[docs] == _UNREAD].tolist()
+        if unread:
+            with java(deadline):
                 stored = self._searcher.storedFields()
                 self._chunk_ids[unread] = [int(stored.document(doc).get("id")) for doc in unread]
         # A MultiReader numbers the documents of its readers one after the other.
         owners = np.searchsorted(self._last_docs, docs, side="right")
-        return self._chunk_ids[docs], np.array([score for _, score in hits], np.float32), owners
+        return self._chunk_ids[docs], np.array([float(score) for _, score in hits], np.float32), owners
+
+    def _query(self, terms: Sequence[tuple[str, float]], scope: Scope) -> Any:
+        if all(weight == 1.0 for _, weight in terms):  # nearly every query: one call, not four for each term
+            query = self._terms.createBooleanQuery("terms", " ".join(term for term, _ in terms))
+        else:
+            query = _weighted(terms)
+        return _inside(query, scope) if scope.filters_chunks else query
 
 
-def _query(terms: Sequence[tuple[str, float]], scope: Scope) -> Any:
+def _weighted(terms: Sequence[tuple[str, float]]) -> Any:
     term_class, term_query, boost = lucene("Term"), lucene("TermQuery"), lucene("BoostQuery")
-    occur = lucene("Occur")
-    builder = lucene("BooleanQueryBuilder")()
+    should, builder = lucene("Occur").SHOULD, lucene("BooleanQueryBuilder")()
     for term, weight in terms:
         query = term_query(term_class("terms", term))
-        builder.add(query if weight == 1.0 else boost(query, weight), occur.SHOULD)
-    if not scope.filters_chunks:
-        return builder.build()
+        builder.add(query if weight == 1.0 else boost(query, weight), should)
+    return builder.build()
+
+
+def _inside(query: Any, scope: Scope) -> Any:
+    term_class, term_query, occur = lucene("Term"), lucene("TermQuery"), lucene("Occur")
     outer = lucene("BooleanQueryBuilder")()
-    outer.add(builder.build(), occur.MUST)
+    outer.add(query, occur.MUST)
     if scope.paths:
         paths = _paths(scope.paths)
         outer.add(paths, occur.FILTER)
