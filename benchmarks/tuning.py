@@ -108,7 +108,7 @@ def _measure(data: EvaluationSet, answers: list[Answered], settings: Settings) -
     for one in answers:
         plan = budget(one.profile, candidates=settings.candidates, repositories=1, limit=10)
         fused = fusion.by_scores(one.channels, blend.blend(one.profile, one.channels).weights)
-        kept = {i: fused[i] for i in list(priors.ordered(fused))[: plan.hydrated]}
+        kept = {i: fused[i] for i in priors.ordered(fused)[: plan.hydrated]}
         scores = priors.apply(one.text, kept, one.chunks).scores
         order = select(priors.ordered(scores), one.chunks, limit=200, per_file=settings.max_per_file)[0]
         rankings[one.query_id] = list(dict.fromkeys(one.document_of[i] for i in order))

@@ -71,7 +71,6 @@ def weighted_terms(query: str) -> list[tuple[str, float]]:
     ]
 
 
-@lru_cache(65_536)
 def word_parts(text: str) -> frozenset[str]:
     """The stemmed parts of the identifiers in a short text such as a file's stem or a symbol."""
     return frozenset(stem(part.lower()) for word in _WORD.findall(text) for part in _PART.findall(word))

@@ -191,7 +191,7 @@ class SearchEngine:
             current.set(candidates=len(fused), reason=blended.reason, lexical_share=blended.weights[LEXICAL])
             current.set(tuning_id=tuned.tuning_id, tuning_problem=tuned.problem)
         with step("hydrate.catalog") as current:
-            kept = {chunk_id: fused[chunk_id] for chunk_id in list(priors.ordered(fused))[:hydrated]}
+            kept = {chunk_id: fused[chunk_id] for chunk_id in priors.ordered(fused)[:hydrated]}
             owners = dict(request.owners)
             chunks = _hydrate(kept, owners, scope)
             current.set(asked=len(kept), found=len(chunks))

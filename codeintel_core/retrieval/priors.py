@@ -7,8 +7,9 @@ the table, in the order they are applied; `--explain` shows each one's part, and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from codeintel_core.analysis import query_terms, word_parts
 from codeintel_core.catalog import ChunkRow
@@ -44,6 +45,9 @@ class Pool:
     names: Mapping[str, float]
     """Asked names in lower case with their strength (see `profile.asked_names`)."""
     chunks: Mapping[int, ChunkRow]
+    """Those of `scores`, in its order."""
+    files: Mapping[int, tuple[str, str]]
+    """Repository and path of each."""
     scores: Mapping[int, float]
 
 
@@ -68,20 +72,22 @@ def apply(
     for name, strength in asked_names(query).items():
         names[name.lower()] = max(strength, names.get(name.lower(), 0.0))
     scores = {chunk_id: score for chunk_id, score in fused.items() if chunk_id in chunks}
+    chunks = {chunk_id: chunks[chunk_id] for chunk_id in scores}
+    files = {chunk_id: (chunk.repo, chunk.path) for chunk_id, chunk in chunks.items()}
     effects: dict[int, dict[str, float]] = {chunk_id: {} for chunk_id in scores}
     for name, effect in PRIORS.items():
         if name in without:
             continue
-        for chunk_id, change in effect(Pool(words, names, chunks, scores)).items():
+        for chunk_id, change in effect(Pool(words, names, chunks, files, scores)).items():
             if change:
                 scores[chunk_id] += change
                 effects[chunk_id][name] = change
     return Scored(scores, effects)
 
 
-def ordered(scored: Mapping[int, float]) -> Iterable[int]:
+def ordered(scored: Mapping[int, float]) -> list[int]:
     """Chunk ids by falling score; ties by id, so that the order is the same every time."""
-    return sorted(scored, key=lambda chunk_id: (-scored[chunk_id], chunk_id))
+    return sorted(sorted(scored), key=scored.__getitem__, reverse=True)  # stable: ids break ties
 
 
 def defines(pool: Pool) -> dict[int, float]:
@@ -90,25 +96,26 @@ def defines(pool: Pool) -> dict[int, float]:
         return {}
     return {
         chunk_id: _DEFINES * max(pool.names.get(chunk.name.lower(), 0.0), pool.names.get(chunk.symbol.lower(), 0.0))
-        for chunk_id, chunk in _of(pool)
+        for chunk_id, chunk in pool.chunks.items()
         if chunk.name
     }
 
 
 def path_words(pool: Pool) -> dict[int, float]:
     """Query words in the file's stem, and half as much in its folder."""
-    bonus: dict[str, float] = {}
-    for _, chunk in _of(pool):
-        if chunk.path not in bonus:
-            bonus[chunk.path] = _STEM_MATCH * _path_overlap(chunk.path, pool.words)
-    return {chunk_id: bonus[chunk.path] for chunk_id, chunk in _of(pool)}
+    if not pool.words:
+        return {}
+    paths = {path for _, path in pool.files.values()}
+    bonus = {path: _STEM_MATCH * _path_overlap(path, pool.words) for path in paths}
+    return {chunk_id: bonus[path] for chunk_id, (_, path) in pool.files.items()}
 
 
 def file_class(pool: Pool) -> dict[int, float]:
     """Tests, examples, documents, generated and vendored files go down."""
     return {
-        chunk_id: (_CLASS_FACTOR.get(chunk.file_class, 1.0) - 1) * pool.scores[chunk_id]
-        for chunk_id, chunk in _of(pool)
+        chunk_id: (_CLASS_FACTOR[chunk.file_class] - 1) * pool.scores[chunk_id]
+        for chunk_id, chunk in pool.chunks.items()
+        if chunk.file_class in _CLASS_FACTOR
     }
 
 
@@ -116,20 +123,20 @@ def shim(pool: Pool) -> dict[int, float]:
     """Files that only pass on what others define go down: facades, stubs, compatibility and legacy code."""
     return {
         chunk_id: (_SHIM_FACTOR - 1) * pool.scores[chunk_id]
-        for chunk_id, chunk in _of(pool)
-        if chunk.path.rsplit("/", 1)[-1] in _FACADES or _SHIM.search(chunk.path)
+        for chunk_id, (_, path) in pool.files.items()
+        if _is_shim(path)
     }
 
 
 def coherence(pool: Pool) -> dict[int, float]:
     """A file with several good chunks is more likely the right place than one with a single hit."""
     totals: dict[tuple[str, str], float] = {}
-    for chunk_id, chunk in _of(pool):
-        totals[chunk.repo, chunk.path] = totals.get((chunk.repo, chunk.path), 0.0) + pool.scores[chunk_id]
+    for chunk_id, file in pool.files.items():
+        totals[file] = totals.get(file, 0.0) + pool.scores[chunk_id]
     top = max(totals.values(), default=0.0)
     if top <= 0:
         return {}
-    return {chunk_id: _COHERENCE * totals[chunk.repo, chunk.path] / top for chunk_id, chunk in _of(pool)}
+    return {chunk_id: _COHERENCE * totals[file] / top for chunk_id, file in pool.files.items()}
 
 
 def decay(pool: Pool) -> dict[int, float]:
@@ -137,9 +144,10 @@ def decay(pool: Pool) -> dict[int, float]:
     seen: dict[tuple[str, str], int] = {}
     out: dict[int, float] = {}
     for chunk_id in ordered(pool.scores):
-        key = (pool.chunks[chunk_id].repo, pool.chunks[chunk_id].path)
-        out[chunk_id] = (_DECAY ** seen.get(key, 0) - 1) * pool.scores[chunk_id]
-        seen[key] = seen.get(key, 0) + 1
+        before = seen.get(file := pool.files[chunk_id], 0)
+        if before:
+            out[chunk_id] = (_DECAY**before - 1) * pool.scores[chunk_id]
+        seen[file] = before + 1
     return out
 
 
@@ -154,12 +162,21 @@ PRIORS: dict[str, Effect] = {
 """Every prior by name, in the order they are applied. A new prior is a function above and a line here."""
 
 
-def _of(pool: Pool) -> Iterable[tuple[int, ChunkRow]]:
-    return ((chunk_id, pool.chunks[chunk_id]) for chunk_id in pool.scores)
+@lru_cache(65_536)
+def _is_shim(path: str) -> bool:
+    return path.rsplit("/", 1)[-1] in _FACADES or _SHIM.search(path) is not None
+
+
+@lru_cache(65_536)
+def _parts(path: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Words of a file's stem and of its folder's name."""
+    folder, _, file = path.rpartition("/")
+    return word_parts(file.split(".")[0]), word_parts(folder.rpartition("/")[2])
 
 
 def _path_overlap(path: str, words: frozenset[str]) -> float:
-    folder, _, file = path.rpartition("/")
-    stem, nearest = word_parts(file.split(".")[0]), word_parts(folder.rpartition("/")[2])
+    stem, nearest = _parts(path)
+    if words.isdisjoint(stem) and words.isdisjoint(nearest):
+        return 0.0
     found = len(stem & words) / max(1, len(stem)) + _FOLDER_SHARE * len(nearest & words) / max(1, len(nearest))
     return min(1.0, found)

@@ -13,7 +13,7 @@ _CHUNK = ChunkRow(0, "r", "x.py", "", "python", "source", "utf-8", "function", "
 def _rank(query: str, *chunks: ChunkRow, scores: tuple[float, ...] = ()) -> list[int]:
     by_id = {i: chunk._replace(chunk_id=i) for i, chunk in enumerate(chunks)}
     fused = dict(enumerate(scores or (0.5,) * len(chunks)))
-    return list(priors.ordered(priors.apply(query, fused, by_id).scores))
+    return priors.ordered(priors.apply(query, fused, by_id).scores)
 
 
 @pytest.mark.parametrize("lower", ["docs", "config", "example", "test", "generated", "vendored", "minified"])
@@ -46,7 +46,7 @@ def test_what_was_not_hydrated_is_left_out_and_nothing_stays_nothing() -> None:
 
 
 def test_ties_are_broken_by_id() -> None:
-    assert list(priors.ordered({3: 0.5, 1: 0.5, 2: 0.9})) == [2, 1, 3]
+    assert priors.ordered({3: 0.5, 1: 0.5, 2: 0.9}) == [2, 1, 3]
 
 
 def test_a_name_in_a_sentence_counts_half() -> None:
