@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 
 ANALYSIS_VERSION = 2
 _MAX_TERM_CHARS = 64
@@ -43,6 +44,11 @@ def terms(text: str) -> list[str]:
     for word in _WORD.findall(text):
         out.extend(_terms_of_word(word))
     return out
+
+
+def distinct_terms(*texts: str) -> frozenset[str]:
+    """The terms of several texts, each once."""
+    return frozenset(chain.from_iterable(map(_terms_of_word, set(_WORD.findall("\n".join(texts))))))
 
 
 def document_terms(*, symbol: str, path: str, text: str, docstring: str = "") -> list[str]:

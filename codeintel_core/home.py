@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,9 +118,11 @@ class Home:
 
     def repository_names(self) -> list[str]:
         """Names of all registered repositories, sorted."""
-        if not self.repos.is_dir():
+        try:
+            with os.scandir(self.repos) as folders:
+                return sorted(folder.name for folder in folders if RepositoryHome(Path(folder)).registration.exists())
+        except FileNotFoundError:
             return []
-        return sorted(p.parent.name for p in self.repos.glob("*/repository.json"))
 
     def vectors(self, contract_id: str) -> Path:
         """Folder of the vector cache of one embedding contract."""

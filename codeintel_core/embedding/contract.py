@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -29,7 +30,7 @@ class Contract:
     @property
     def contract_id(self) -> str:
         """Hash of all fields: folder of the cache and guard against mixing."""
-        return identity.contract_id(f"{name}={value}" for name, value in self.fields.items())
+        return _id(self)
 
     def require_same(self, other: Contract, where: str) -> None:
         """Raise `ContractMismatch`, naming the first field that differs."""
@@ -40,6 +41,12 @@ class Contract:
                     f"{where}: {self.kind} contract differs in {name} ({theirs.get(name)!r}, expected {value!r}); "
                     "rebuild the index"
                 )
+
+
+@lru_cache(maxsize=64)
+def _id(contract: Contract) -> str:
+    """Kept, since every query asks for it."""
+    return identity.contract_id(f"{name}={value}" for name, value in contract.fields.items())
 
 
 @dataclass(frozen=True, slots=True)

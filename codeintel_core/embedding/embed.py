@@ -51,7 +51,7 @@ def embed_texts(encoder: Encoder, cache: VectorCache, texts: Sequence[str]) -> E
     started = time.perf_counter()
     contract = encoder.contract
     contract.require_same(cache.contract, str(cache.path))
-    contract_id = contract.contract_id  # hashed at every access
+    contract_id = contract.contract_id
     keys = [identity.text_key(contract_id, text) for text in texts]
     text_of = dict(zip(keys, texts, strict=True))
     distinct = list(text_of)

@@ -25,9 +25,12 @@ from codeintel_core.scope import Scope, glob_to_regex
 BM25_K1 = 1.2
 BM25_B = 0.75
 _MAX_QUERY_TERMS = 256
-_UNREAD = -1  # chunk ids are not negative
-_HIT = re.compile(r"doc=(\d+) score=(\S+)")  # `ScoreDoc.toString`; a Java float is written so that it reads back equal
+# `FieldDoc.toString` of a hit that was sorted by `_order`; a Java float is written so that it reads back equal.
+_HIT = re.compile(r"fields=\[(\S+), (\d+), (\d+)\]")
 # pyjnius needs to be told which of several methods or constructors is meant.
+_ID = "(Ljava/lang/String;J)V"
+_SORT = "([Lorg/apache/lucene/search/SortField;)V"
+_SORTED = "(Lorg/apache/lucene/search/Query;ILorg/apache/lucene/search/Sort;)Lorg/apache/lucene/search/TopFieldDocs;"
 _TO_TEXT = "(Ljava/lang/Object;)Ljava/lang/String;"
 _FIELD = "(Ljava/lang/String;Ljava/lang/CharSequence;Lorg/apache/lucene/index/IndexableFieldType;)V"
 
@@ -74,10 +77,11 @@ def _write(folder: Path, add: Iterable[LexicalDocument], delete: Iterable[int], 
             # deleteDocuments cannot be called through pyjnius; replacing by nothing is the same.
             _replace(writer, lucene("Term")("id", str(chunk_id)), nothing)
         terms_type, key_type, filter_type = _field_types()
-        document_class, field_class = lucene("Document"), lucene("Field")
+        document_class, field_class, id_class = lucene("Document"), lucene("Field"), lucene("NumericDocValuesField")
         for document in add:
             doc = document_class()
-            doc.add(field_class("id", str(document.chunk_id), key_type, signature=_FIELD))
+            doc.add(field_class("id", str(document.chunk_id), key_type, signature=_FIELD))  # to delete it by
+            doc.add(id_class("id", document.chunk_id, signature=_ID))  # to find it by
             doc.add(field_class("terms", " ".join(document.terms), terms_type, signature=_FIELD))
             for name in ("path", "language", "file_class"):
                 doc.add(field_class(name, getattr(document, name), filter_type, signature=_FIELD))
@@ -152,10 +156,9 @@ class LexicalSearcher:
                 sizes.append(int(one.maxDoc()))  # noqa: PERF401 (one Java call at a time, see jvm.py)
             self.count = int(reader.numDocs())
             self._reader = reader
+            self._order = _by_score()
             self._terms = lucene("QueryBuilder")(lucene("WhitespaceAnalyzer")())
         self._last_docs = np.cumsum(sizes)
-        # Reading a stored id is half the cost of a search; documents of an open reader never change theirs.
-        self._chunk_ids = np.full(sum(sizes), _UNREAD, np.int64)
 
     @staticmethod
     def _similarity() -> Any:
@@ -191,20 +194,16 @@ class LexicalSearcher:
         if not terms:
             return np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         with java(deadline):
-            top = self._searcher.search(self._query(terms[:_MAX_QUERY_TERMS], scope), k)
+            query = self._query(terms[:_MAX_QUERY_TERMS], scope)
+            top = self._searcher.search(query, k, self._order, signature=_SORTED)
             deadline.check(self.stage)
             # One call for all hits: an object for each would cost as much as the search.
             text = lucene("ToStringBuilder").reflectionToString(top, signature=_TO_TEXT)
         hits = _HIT.findall(text)
-        docs = np.array([int(doc) for doc, _ in hits], np.int64)
-        unread = docs[self._chunk_ids[docs] == _UNREAD].tolist()
-        if unread:
-            with java(deadline):
-                stored = self._searcher.storedFields()
-                self._chunk_ids[unread] = [int(stored.document(doc).get("id")) for doc in unread]
         # A MultiReader numbers the documents of its readers one after the other.
-        owners = np.searchsorted(self._last_docs, docs, side="right")
-        return self._chunk_ids[docs], np.array([float(score) for _, score in hits], np.float32), owners
+        owners = np.searchsorted(self._last_docs, np.array([int(doc) for _, doc, _ in hits], np.int64), side="right")
+        ids = np.array([int(chunk_id) for _, _, chunk_id in hits], np.int64)
+        return ids, np.array([float(score) for score, _, _ in hits], np.float32), owners
 
     def _query(self, terms: Sequence[tuple[str, float]], scope: Scope) -> Any:
         if all(weight == 1.0 for _, weight in terms):  # nearly every query: one call, not four for each term
@@ -212,6 +211,13 @@ class LexicalSearcher:
         else:
             query = _weighted(terms)
         return _inside(query, scope) if scope.filters_chunks else query
+
+
+def _by_score() -> Any:
+    """The usual order, by score and then by document, with a third key that never decides: it brings the chunk ids."""
+    field_class = lucene("SortField")
+    ids = field_class("id", lucene("SortFieldType").LONG)
+    return lucene("Sort")(field_class.FIELD_SCORE, field_class.FIELD_DOC, ids, signature=_SORT)
 
 
 def _weighted(terms: Sequence[tuple[str, float]]) -> Any:
@@ -268,6 +274,5 @@ def _field_types() -> tuple[Any, Any, Any]:
     key.setIndexOptions(options.DOCS)
     key.setTokenized(False)
     key.setOmitNorms(True)
-    key.setStored(True)
     key.freeze()
     return terms, key, lucene("StringField").TYPE_NOT_STORED

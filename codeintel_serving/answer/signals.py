@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from codeintel_core.analysis import STOP_WORDS, document_terms, query_terms
+from codeintel_core.analysis import STOP_WORDS, distinct_terms, query_terms
 from codeintel_core.retrieval.channels import DENSE, LEXICAL
 from codeintel_core.retrieval.engine import Hit
 
@@ -36,12 +36,16 @@ def signals(question: str, hits: Sequence[Hit], first: Hit) -> dict[str, float]:
 
 def held_share(question: str, hit: Hit) -> float:
     """Share of the question's terms without stop words that a hit holds in its symbol, path or text."""
-    asked = {term for term in query_terms(question) if term not in STOP_WORDS}
-    chunk = hit.chunk
+    asked, chunk = _asked(question), hit.chunk
     return len(asked & _terms(chunk.symbol, chunk.path, chunk.text)) / len(asked) if asked else 0.0
+
+
+@lru_cache(maxsize=256)
+def _asked(question: str) -> frozenset[str]:
+    return frozenset(query_terms(question)) - STOP_WORDS
 
 
 @lru_cache(maxsize=2_000)
 def _terms(symbol: str, path: str, text: str) -> frozenset[str]:
     """Terms of a chunk; one answer asks several times, and good chunks come back."""
-    return frozenset(document_terms(symbol=symbol, path=path, text=text))
+    return distinct_terms(symbol, path, text)

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeintel_core.analysis import document_terms, query_terms, stem, terms, unique, weighted_terms, word_parts
+from codeintel_core.analysis import (
+    distinct_terms,
+    document_terms,
+    query_terms,
+    stem,
+    terms,
+    unique,
+    weighted_terms,
+    word_parts,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +51,7 @@ def test_stop_words_go_unless_nothing_else_is_left() -> None:
 
 def test_a_symbol_weighs_more_than_a_mention() -> None:
     found = document_terms(symbol="Ledger", path="src/a.py", text="Ledger")
+    assert distinct_terms("Ledger", "src/a.py", "Ledger") == set(found)
     assert found.count("ledger") == 4
     assert {"src", "a", "py"} <= set(found)
 

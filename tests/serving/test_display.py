@@ -8,6 +8,7 @@ from codeintel_serving.display import inline, printable, without_server_paths
 
 
 def test_printable_drops_what_a_terminal_or_reader_would_act_on() -> None:
+    assert printable("plain\r\x7f \ud800\n") == "plain \n"
     assert printable("a\x1b[31mb\u200bc\u202ed\té\n") == "a[31mbcd\té\n"
 
 
