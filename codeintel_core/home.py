@@ -194,6 +194,20 @@ class Home:
         return self.root / "analytics" / "reports"
 
     @property
+    def delta(self) -> Path:
+        """Delta Lake tables, exported from what is stored elsewhere."""
+        return self.root / "delta"
+
+    def delta_chunks(self, name: str) -> Path:
+        """Delta table of the chunks of the repository `name`."""
+        return self.delta / "chunks" / check_name(name)
+
+    @property
+    def delta_traces(self) -> Path:
+        """Delta table of the AnswerTrace rows of all days."""
+        return self.delta / "answer_traces"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.root / "dagster"

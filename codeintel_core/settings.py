@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     trace_queries: bool = Field(True, description="Keep the text of queries in traces; off: only their digest.")
     trace_answers: bool = Field(True, description="Keep the text of answers in traces.")
     trace_keep_days: int = Field(400, ge=2, le=36_500, description="Days that traces and feedback are kept.")
+    delta_keep_days: int = Field(
+        30, ge=1, le=36_500, description="Days that older versions of exported Delta tables can be read."
+    )
     price_per_mtoken_in: float = Field(0.0, ge=0, description="Price of a million prompt tokens, for reports.")
     price_per_mtoken_out: float = Field(0.0, ge=0, description="Price of a million generated tokens, for reports.")
     ledger_keep_days: int = Field(30, ge=2, le=36_500, description="Days that step ledgers are kept.")

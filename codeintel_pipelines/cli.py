@@ -1,4 +1,4 @@
-"""Commands that write: add, build, compact, pin, rollback, gc, analytics, tuning; heavy imports wait inside them."""
+"""Commands that write: add, build, compact, gc, analytics, export, tuning and more; heavy imports wait inside them."""
 
 from __future__ import annotations
 
@@ -183,6 +183,17 @@ def analytics(as_json: Json = False) -> None:
         print(json.dumps({"days": days, "database": str(home.analytics)}))
     else:
         print(f"{home.analytics}: {len(days)} day(s) of traces compacted; what is in it: docs/analytics.md")
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="Name of a repository (default: all, and the traces).")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write chunks and answer traces as Delta Lake tables (runs the Dagster jobs export_chunks and export_traces)."""
+    from codeintel_pipelines import commands
+
+    commands.export(_settings_home(), name, as_json)
 
 
 @tuning_app.command("status")

@@ -107,6 +107,16 @@ def gc(home: Home, settings: Settings, names: Sequence[str], dry_run: bool, as_j
             f"traces: {verb} {len(old.traces)} days, {old.journals} compacted journals; "
             f"ledgers: {verb} {len(old.ledgers)} days"
         )
+    if swept.delta_files:
+        print(f"Delta tables: {verb} {len(swept.delta_files)} files of old versions")
+
+
+def export(home: Home, name: str, as_json: bool) -> None:
+    """Export to Delta Lake and say where the tables are."""
+    from codeintel_pipelines import runs
+
+    tables = runs.export(home, name)
+    print(json.dumps({"tables": list(map(str, tables))}) if as_json else "\n".join(map(str, tables)))
 
 
 def purge(

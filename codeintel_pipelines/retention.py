@@ -12,16 +12,19 @@ from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
 from codeintel_core.traces.retention import Expired, expire
+from codeintel_pipelines import delta
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a collection removed: generations of each repository, interrupted registrations, and old traces."""
+    """What a collection removed: generations of each repository, interrupted registrations, old traces and exports."""
 
     repositories: list[Collected]
     interrupted_adds: list[str]
     traces: Expired | None
     """None when only some repositories were collected."""
+    delta_files: list[str]
+    """Files of Delta tables that only versions older than the limit need, relative to the home."""
 
 
 def sweep(home: Home, settings: Settings, names: Sequence[str] = (), *, dry_run: bool = False) -> Swept:
@@ -38,4 +41,5 @@ def sweep(home: Home, settings: Settings, names: Sequence[str] = (), *, dry_run:
         home, datetime.now(UTC).date(), trace_days=settings.trace_keep_days, ledger_days=settings.ledger_keep_days,
         dry_run=dry_run,
     )  # fmt: skip
-    return Swept(collected, left, expired)
+    old = [] if names else delta.vacuum(home, keep_days=settings.delta_keep_days, dry_run=dry_run)
+    return Swept(collected, left, expired, old)

@@ -15,13 +15,20 @@ from typing import Any
 import dagster as dg
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from codeintel_core.errors import BuildFailed, BuildInProgress, CodeIntelError, PublishConflict, StorageFailed
+from codeintel_core.errors import (
+    BuildFailed,
+    BuildInProgress,
+    CodeIntelError,
+    InvalidRequest,
+    PublishConflict,
+    StorageFailed,
+)
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
-from codeintel_pipelines import watch
+from codeintel_pipelines import delta, watch
 from codeintel_pipelines.build.plan import Embed
 from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.stages import SKIPPED_AS_TAG, SKIPPED_TAG, plan_config
@@ -29,6 +36,7 @@ from codeintel_pipelines.stages import SKIPPED_AS_TAG, SKIPPED_TAG, plan_config
 _SKIPPED_AS: dict[str, type[CodeIntelError]] = {kind.slug: kind for kind in (BuildInProgress, PublishConflict)}
 _DISK_FULL = os.strerror(errno.ENOSPC)
 _LATER = (Embed.DEFINITIONS, Embed.ALL)  # what follows a generation that was published lexical first
+_OF_REPOSITORIES = ("build_repository", "compact_repository", "export_chunks")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -112,6 +120,30 @@ def learn(home: Home) -> None:
     _execute(home, "learn_from_traces", _QUIET)
 
 
+def export(home: Home, name: str = "") -> list[Path]:
+    """Run `export_chunks` for one repository, or for all that have a generation and then `export_traces`.
+
+    Returns the folders of the Delta tables.
+
+    Raises:
+        UnknownRepository: not registered.
+        BuildFailed, CodeIntelError: why it failed; without the extra, how to install it.
+    """
+    if not delta.is_there():
+        raise InvalidRequest(f"Delta tables need the extra: {delta.HOW}")
+    if name:
+        mirror.registration(home, name)
+    every = [one for one in home.repository_names() if current_id(home.repository(one))]
+    names = [name] if name else every
+    for one in names:
+        _execute(home, "export_chunks", _QUIET, partition=one)
+    tables = [home.delta_chunks(one) for one in names]
+    if name:
+        return tables
+    _execute(home, "export_traces", _QUIET)
+    return [*tables, home.delta_traces]
+
+
 def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None = None) -> Mapping[str, str]:
     """Run a job in this process; returns the tags of its run."""
     from codeintel_pipelines.definitions import defs
@@ -120,7 +152,7 @@ def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None
     for logger in ("dagster", "dagster._core"):  # Dagster resets the first while it loads an instance
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     with instance(home) as opened:
-        if job in ("build_repository", "compact_repository") and partition:
+        if job in _OF_REPOSITORIES and partition:
             opened.add_dynamic_partitions(str(repositories.name), [partition])
         try:
             result = defs.resolve_job_def(job).execute_in_process(

@@ -46,6 +46,20 @@ learn_from_traces = dg.define_asset_job(
     description="Propose weights of fusion from judged requests; promote them when later sessions say that they help.",
 )
 
+export_chunks = dg.define_asset_job(
+    "export_chunks",
+    selection=["chunks_delta"],
+    executor_def=dg.in_process_executor,
+    description="The served chunk table of one repository as a Delta table.",
+)
+
+export_traces = dg.define_asset_job(
+    "export_traces",
+    selection=["answer_traces_delta"],
+    executor_def=dg.in_process_executor,
+    description="All days of traces as a Delta table.",
+)
+
 check_freshness = dg.define_asset_job(
     "check_freshness",
     selection=dg.AssetSelection.checks(FRESHNESS),
@@ -60,6 +74,7 @@ def remove_unneeded_generations(context: dg.OpExecutionContext, home: HomeResour
     swept = sweep(home.home, home.settings)
     for done in swept.repositories:
         context.log.info(f"{done.repo}: removed {done.removed or 'nothing'}, kept {done.kept}, also {done.leftovers}")
+    context.log.info(f"files of old versions of Delta tables: removed {len(swept.delta_files)}")
     freed = sum(done.freed_bytes for done in swept.repositories)
     context.add_output_metadata(
         {"removed": sum(len(done.removed) for done in swept.repositories), "freed_bytes": freed}

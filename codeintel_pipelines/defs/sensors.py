@@ -66,6 +66,14 @@ def new_traces(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.Se
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(sizes))
 
 
+delta_exports = dg.AutomationConditionSensorDefinition(
+    "delta_exports",
+    target=dg.AssetSelection.groups("delta"),
+    minimum_interval_seconds=300,
+    description="A generation was published or a day of traces compacted: export it to Delta Lake.",
+)
+
+
 def _cause(event: dg.DagsterEvent) -> str:
     """The first line of the innermost error of a failed step, without credentials."""
     error = event.step_failure_data.error

@@ -21,6 +21,7 @@ from codeintel_core.repository.git import GitRepository
 from codeintel_core.secrets import purged
 from codeintel_core.secrets.fingerprint import Fingerprint
 from codeintel_core.settings import Settings
+from codeintel_pipelines import delta
 from codeintel_pipelines.purge import find, needle, stores
 from codeintel_pipelines.purge.find import Target
 
@@ -165,12 +166,19 @@ def _replace_generations(repository: RepositoryHome, gen_ids: list[str], rebuild
 
 
 def _scrub(home: Home, report: Report, target: Target) -> None:
+    # A file that is purged by its name may have no line that tells it from others: its tables go unread.
+    named = [home.delta_chunks(target.repo)] if target.path else [home.delta / "chunks"] if target.blob else []
+    for table in filter(Path.is_dir, named):
+        report.files.setdefault(_shown(home, table), 0)
+        delta.drop(home, table)
     for path in find.other_files(home):
         if not stores.occurrences(path, target.needle):
             continue
         report.files.setdefault(_shown(home, path), 0)
         if path == home.analytics:
             path.unlink()  # made from the trace tables; `codeintel analytics` makes it again
+        elif path.is_relative_to(home.delta):
+            delta.drop(home, path)  # with its older versions; the next export makes it again
         else:
             stores.scrub(path, target.needle)
 

@@ -33,8 +33,12 @@ LINEAGE = {
     },
     "golden_queries": {"generation"},
     "retrieval_evaluation": {"golden_queries"},
-    "answer_traces": set(),
-    "answer_feedback": set(),
+    "trace_journal": set(),
+    "feedback_journal": set(),
+    "answer_traces": {"trace_journal"},
+    "answer_feedback": {"feedback_journal"},
+    "chunks_delta": {"generation"},
+    "answer_traces_delta": {"answer_traces"},
     **{report.name: {"answer_traces", "answer_feedback"} for report in reports()},
     "tuning_proposal": {"answer_traces", "answer_feedback", "golden_queries"},
     "tuning": {"tuning_proposal"},
@@ -61,7 +65,7 @@ ADVISORY = {
 BUILT = {"chunks", "embeddings", "faiss_secondary", "lucene_index", "splade_index", "catalog", "generation"}
 JOBS = (
     "build_repository", "compact_repository", "compact_traces", "refresh_analytics", "evaluate_retrieval",
-    "check_freshness", "collect_garbage", "learn_from_traces",
+    "check_freshness", "collect_garbage", "learn_from_traces", "export_chunks", "export_traces",
 )  # fmt: skip
 
 
@@ -96,7 +100,8 @@ def test_building_and_compacting_run_the_same_gates() -> None:
 
 def test_sensors_and_schedules() -> None:
     repository = defs.get_repository_def()
-    assert {s.name for s in repository.sensor_defs} == {"git_head", "needs_compaction", "new_traces", "record_failure"}
+    sensors = {"git_head", "needs_compaction", "new_traces", "record_failure", "delta_exports"}
+    assert {s.name for s in repository.sensor_defs} == sensors
     assert {s.name for s in repository.schedule_defs} >= {"compaction_window", "garbage_collection", "freshness_watch"}
 
 
@@ -112,7 +117,8 @@ def test_one_run_per_repository_and_two_in_all() -> None:
 def test_heavy_libraries_are_not_imported_with_the_definitions() -> None:
     code = (
         "import sys, codeintel_pipelines.definitions;"
-        "print([m for m in ('faiss', 'jnius', 'onnxruntime', 'onnx', 'tree_sitter_go', 'torch') if m in sys.modules])"
+        "heavy = ('faiss', 'jnius', 'onnxruntime', 'onnx', 'tree_sitter_go', 'torch', 'deltalake');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

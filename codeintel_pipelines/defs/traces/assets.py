@@ -45,9 +45,22 @@ def _specs(asset: str) -> list[dg.AssetCheckSpec]:
     ]  # fmt: skip
 
 
-def _daily(name: str, table_of: Callable[[Home], DailyTable], description: str) -> dg.AssetsDefinition:
+def _journal(name: str, writers: str) -> dg.AssetSpec:
+    """The raw files, which no run makes: they are where lineage begins."""
+    return dg.AssetSpec(
+        name,
+        partitions_def=days,
+        group_name="sources",
+        kinds={"json"},
+        owners=["team:code-intelligence"],
+        description=f"Append-only JSON lines, one file per worker and day, written by {writers}.",
+    )
+
+
+def _daily(name: str, journal: str, table_of: Callable[[Home], DailyTable], description: str) -> dg.AssetsDefinition:
     @dg.asset(
         name=name,
+        deps=[journal],
         partitions_def=days,
         group_name="traces",
         kinds={"parquet"},
@@ -61,7 +74,12 @@ def _daily(name: str, table_of: Callable[[Home], DailyTable], description: str) 
     return write_day
 
 
+trace_journal = _journal("trace_journal", "the server and the command line for every search and answer")
+feedback_journal = _journal("feedback_journal", "the server and the command line for every judgement")
 answer_traces = _daily(
-    "answer_traces", tables.traces, "One row per search and answer of the day, from every worker's journal, each once."
+    "answer_traces", "trace_journal", tables.traces,
+    "One row per search and answer of the day, from every worker's journal, each once.",
+)  # fmt: skip
+answer_feedback = _daily(
+    "answer_feedback", "feedback_journal", tables.feedback, "One row per judgement and opened citation of the day."
 )
-answer_feedback = _daily("answer_feedback", tables.feedback, "One row per judgement and opened citation of the day.")
