@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.settings import Settings
+from codeintel_serving.api.analytics import add_analytics
 from codeintel_serving.api.authentication import Authentication
 from codeintel_serving.api.bounds import Bounds
 from codeintel_serving.api.bulkheads import Bulkheads
@@ -87,6 +88,7 @@ def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
     add_tools(app, services)
     _add_operations(app, services, board, siblings)
     add_runs(app, services, problems(404, 500))
+    add_analytics(app, services, problems(401, 403, 422, 500))
     app.router.routes.append(Route("/mcp", mcp, include_in_schema=False))  # as an app: with its own Host protection
     app.router.routes.extend(pages.routes())
     return app

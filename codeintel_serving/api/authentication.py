@@ -12,7 +12,7 @@ from codeintel_serving.access.principal import ANONYMOUS, LOCAL, Principal
 from codeintel_serving.access.rates import Rates
 from codeintel_serving.web import pages
 
-PUBLIC = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
+PUBLIC = frozenset({"/", pages.DASHBOARD, "/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
 """Paths that answer without a key, as the files of the page do: health without reasons, and pages that hold no data."""
 _NEVER_LIMITED = frozenset({"/livez", "/readyz", "/metrics"})
 _HOW = "show a key as `Authorization: Bearer …` or `X-API-Key: …`; `codeintel keys create` makes one"

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 FOLDER = "/web/"
 """Every asset lies under this path; like `/` itself they hold no data and need no key."""
+DASHBOARD = "/dashboard"
 
 _POLICY = {
     "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self'",
@@ -40,11 +41,14 @@ class _File:
 
 
 def routes() -> list[BaseRoute]:
-    """`GET /` and the assets below `FOLDER`; both take HEAD too, and answer 304 to a matching If-None-Match."""
+    """The pages and the assets below `FOLDER`; all take HEAD too, and answer 304 to a matching If-None-Match."""
     files = {path.name: _read(path.name) for path in _static().iterdir() if path.is_file()}
 
     async def page(request: Request) -> Response:
         return _respond(request, files["index.html"])
+
+    async def dashboard(request: Request) -> Response:
+        return _respond(request, files["dashboard.html"])
 
     async def asset(request: Request) -> Response:
         file = files.get(request.path_params["name"])
@@ -52,7 +56,8 @@ def routes() -> list[BaseRoute]:
             raise HTTPException(404)
         return _respond(request, file)
 
-    return [Route("/", page, include_in_schema=False), Route(FOLDER + "{name}", asset, include_in_schema=False)]
+    addresses = {"/": page, DASHBOARD: dashboard, FOLDER + "{name}": asset}
+    return [Route(address, answer, include_in_schema=False) for address, answer in addresses.items()]
 
 
 def _static() -> resources.abc.Traversable:

@@ -34,6 +34,7 @@ async function call(path, { body, accept = "application/json", signal } = {}) {
 const json = async (...call_) => (await call(...call_)).json();
 
 export const status = () => json("/status");
+export const dashboard = (days) => json(`/analytics/dashboard?days=${days}`);
 export const readiness = () => json("/readyz");
 export const search = (body, signal) => json("/search", { body, signal });
 export const read = (body) => json("/files/read", { body });
