@@ -12,6 +12,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from codeintel_core.home import Home
+from codeintel_core.locks import locked
 from codeintel_core.settings import Settings, get_settings
 
 
@@ -33,21 +34,28 @@ class HomeResource(ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def scratch_database(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A database in memory that spills to the home, for reports of any size."""
+        """A database in memory that spills to the home, for reports of any size; one run at a time."""
         spill = self.home.reports / ".spill"
-        with DuckDBResource(database=":memory:").get_connection() as connection, closing(connection):
+        with (
+            locked(self.home.reports / ".lock"),
+            DuckDBResource(database=":memory:").get_connection() as connection,
+            closing(connection),
+        ):
             connection.execute("SET memory_limit = '2GB'")
             connection.execute("SET temp_directory = ?", [str(spill)])
             yield connection
 
     @contextmanager
     def rewrite_analytics(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Write a new `codeintel.duckdb` beside the old one and replace it, so that readers never wait."""
+        """Write a new `codeintel.duckdb` beside the old one and replace it, so that readers never wait.
+
+        A run that comes meanwhile waits for its turn.
+        """
         target = self.home.analytics
         pending = target.with_suffix(".next.duckdb")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pending.unlink(missing_ok=True)
-        # DuckDBResource closes its connection only when the block ends well; `closing` also when it does not.
-        with DuckDBResource(database=str(pending)).get_connection() as connection, closing(connection):
-            yield connection
-        pending.replace(target)
+        with locked(target.with_suffix(".lock")):
+            pending.unlink(missing_ok=True)
+            # DuckDBResource closes its connection only when the block ends well; `closing` also when it does not.
+            with DuckDBResource(database=str(pending)).get_connection() as connection, closing(connection):
+                yield connection
+            pending.replace(target)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from codeintel_core import schemas
 from codeintel_core.home import Home
+from codeintel_core.locks import locked
 from codeintel_core.traces import journal, versions
 
 _BATCH_ROWS = 20_000
@@ -41,6 +42,11 @@ class DailyTable:
     def files(self) -> list[Path]:
         """The files of all days, in order."""
         return sorted(self.daily.glob(f"date=*/{self.name}.parquet"))
+
+    @property
+    def lock(self) -> Path:
+        """Held by who writes a file of this table."""
+        return self.daily / ".lock"
 
     @property
     def glob(self) -> str:
@@ -91,16 +97,19 @@ class Compacted:
 
 
 def compact(table: DailyTable, day: str) -> Compacted:
-    """Write the day's table anew, replacing it at once; readers of the old file are not disturbed."""
+    """Write the day's table anew, replacing it at once; readers of the old file are not disturbed.
+
+    One at a time, across processes: the command line may compact a day that a sensor's run is compacting.
+    """
     target = table.path(day)
     target.parent.mkdir(parents=True, exist_ok=True)
-    was_over = target.exists() and date.fromtimestamp(target.stat().st_mtime) > date.fromisoformat(day)
     pending = target.with_suffix(".next")
-    with closing(_connection(target.parent)) as connection:
+    with locked(table.lock), closing(_connection(target.parent)) as connection:
+        was_over = target.exists() and date.fromtimestamp(target.stat().st_mtime) > date.fromisoformat(day)
         _load(connection, table, journal.files(table.journals, day), target if target.exists() else None)
         _write(connection, table, pending)
         counts = _counts(connection, table, day, pending)
-    pending.replace(target)
+        pending.replace(target)
     return Compacted(late=counts["unseen"] if was_over else 0, **{k: v for k, v in counts.items() if k != "unseen"})
 
 
@@ -113,16 +122,19 @@ def read_day(table: DailyTable, day: str) -> pa.Table:
 
 def upgrade(table: DailyTable) -> list[str]:
     """Rewrite the days whose file has an older schema; returns them."""
-    old = [path for path in table.files() if versions.is_old(path)]
-    for path in old:
-        pending = path.with_suffix(".next")
-        with (
-            pq.ParquetFile(path) as source,
-            pq.ParquetWriter(pending, versions.stamped(table.schema), compression="zstd") as to,
-        ):
-            for batch in source.iter_batches(_BATCH_ROWS):
-                to.write_batch(versions.conform(batch, table.schema))
-        pending.replace(path)
+    if not any(map(versions.is_old, table.files())):
+        return []
+    with locked(table.lock):
+        old = [path for path in table.files() if versions.is_old(path)]
+        for path in old:
+            pending = path.with_suffix(".next")
+            with (
+                pq.ParquetFile(path) as source,
+                pq.ParquetWriter(pending, versions.stamped(table.schema), compression="zstd") as to,
+            ):
+                for batch in source.iter_batches(_BATCH_ROWS):
+                    to.write_batch(versions.conform(batch, table.schema))
+            pending.replace(path)
     return [path.parent.name.removeprefix("date=") for path in old]
 
 
@@ -147,6 +159,13 @@ def expire(table: DailyTable, before: date, *, dry_run: bool = False) -> list[st
     The file becomes an empty table at once, so that a query which has just listed it still finds it; the next call
     removes it.
     """
+    if dry_run:
+        return _expire(table, before, dry_run=True)
+    with locked(table.lock):
+        return _expire(table, before, dry_run=False)
+
+
+def _expire(table: DailyTable, before: date, *, dry_run: bool) -> list[str]:
     expired = []
     for path in table.files():
         day = path.parent.name.removeprefix("date=")

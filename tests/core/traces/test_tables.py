@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -149,6 +152,78 @@ def test_journals_and_tables_of_an_older_schema_are_upgraded(home: Home) -> None
     assert _stored(home) == ["old"]
 
 
+@pytest.mark.parametrize(
+    ("drifted", "column", "stored"),
+    [
+        ({"of_a_newer_version": {"x": [1]}}, "query", "drifted"),
+        ({"tokens_in": "many"}, "tokens_in", 0),
+        ({"tokens_in": 2**40}, "tokens_in", 0),
+        ({"limits": "cut"}, "limits", []),
+        ({"candidates": "none"}, "candidates", []),
+        ({"stages": None, "query": None}, "query", ""),
+        ({"latency_ms": [1]}, "latency_ms", []),
+    ],
+)
+def test_a_row_of_another_shape_is_kept_without_what_does_not_fit(
+    home: Home, drifted: dict[str, object], column: str, stored: object
+) -> None:
+    path = _write(home, _trace("whole"), _trace("drifted", _AT + timedelta(seconds=1)))
+    whole, row = map(orjson.loads, path.read_bytes().splitlines())
+    path.write_bytes(orjson.dumps(whole) + b"\n" + orjson.dumps(row | drifted) + b"\n")
+    done = tables.compact(tables.traces(home), _DAY)
+    assert (done.rows, done.lost, done.torn) == (2, 0, 0)
+    kept = pq.read_table(tables.traces(home).path(_DAY)).to_pylist()
+    assert (kept[0]["query"], kept[1]["trace_id"], kept[1][column]) == ("whole", row["trace_id"], stored)
+
+
+def test_a_clock_that_jumps_over_midnight_and_back_loses_nothing(home: Home) -> None:
+    midnight = datetime(2026, 1, 3, tzinfo=UTC)
+    jumps = [-2, 1, -1, 2, -3]  # seconds from midnight, in the order in which one worker wrote them
+    _write(home, *(_trace(str(jump), midnight + timedelta(seconds=jump)) for jump in jumps))
+    done = [tables.compact(tables.traces(home), day) for day in journal.days(home.trace_journal)]
+    assert [(one.rows, one.lost, one.torn, one.misdated) for one in done] == [(3, 0, 0, 0), (2, 0, 0, 0)]
+    assert (_stored(home), _stored(home, "2026-01-03")) == (["-3", "-2", "-1"], ["1", "2"])
+
+
+def test_a_compaction_that_meets_a_full_disk_leaves_the_table_and_the_next_completes(home: Home) -> None:
+    """A limit on the size of files stands in for the full disk."""
+    table = tables.traces(home)
+    _write(home, _trace("stored"))
+    tables.compact(table, _DAY)
+    before = table.path(_DAY).read_bytes()
+    _write(home, *(_trace(f"more {number}") for number in range(50)))
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from codeintel_core.home import Home\n"
+        "from codeintel_core.traces import tables; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
+        "tables.compact(tables.traces(Home(Path(sys.argv[1]))), sys.argv[2])"
+    )
+    run = [sys.executable, "-c", script, str(home.root), _DAY]
+    failed = subprocess.run(run, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+    assert "OSError" in failed.stderr
+    assert table.path(_DAY).read_bytes() == before
+    assert tables.compact(table, _DAY).lost == 0
+    assert len(_stored(home)) == 51
+
+
+def test_one_compaction_at_a_time(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, tried = tables.traces(home), []
+    _write(home, _trace("a"))
+    write = tables._write
+
+    def look(*arguments: object) -> None:
+        with table.lock.open("a") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tried.append(True)
+        write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tables, "_write", look)
+    tables.compact(table, _DAY)
+    assert tried == [True]
+    with table.lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_candidates_of_version_2_become_channels_wherever_they_are(home: Home) -> None:
     """A journal, a day that is compacted again and a day that is upgraded say the same."""
     found = {"chunk_id": 1, "repo": "r", "path": "p", "blob": "b", "symbol": "", "start_line": 1, "end_line": 2,
@@ -203,6 +278,22 @@ def test_feedback_is_stored_like_traces(home: Home) -> None:
     assert tables.compact(tables.feedback(home), _DAY).rows == 1
     (row,) = pq.read_table(tables.feedback(home).path(_DAY)).to_pylist()
     assert (row["run_id"], row["kind"], row["citation"], row["note"]) == ("r", "wrong", 2, "outdated")
+
+
+def test_a_day_is_deleted_while_a_query_streams(home: Home) -> None:
+    table = tables.traces(home)
+    days = [_AT + timedelta(days=number) for number in range(4)]
+    for at in days:
+        _write(home, _trace("kept", at))
+        tables.compact(table, f"{at:%Y-%m-%d}")
+    db = duckdb.connect()
+    db.execute("SET threads = 1")
+    stream = db.sql("SELECT query FROM read_parquet(?)", params=[table.glob]).to_arrow_reader(1)
+    first = stream.read_next_batch()
+    assert tables.expire(table, days[3].date()) == [f"{at:%Y-%m-%d}" for at in days[:3]]
+    rest = stream.read_all()
+    assert first.num_rows + rest.num_rows >= 1
+    assert db.execute("SELECT count(*) FROM read_parquet(?)", [table.glob]).fetchone() == (1,)
 
 
 def test_retention_empties_old_days_first_and_removes_them_later(home: Home) -> None:
