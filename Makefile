@@ -13,7 +13,7 @@ FAISS ?= cpu
 # vLLM for the CPU: 3 GB, so outside the main environment, and only for `make test-vllm`.
 VLLM ?= $(CURDIR)/.vllm
 
-.PHONY: setup demo test test-vllm unit conformance check fuzz dagster serve bench bench-quality bench-tuning bench-learning clean
+.PHONY: setup demo test test-vllm unit conformance check fuzz dagster serve bench bench-quality bench-tuning bench-learning notebooks clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -80,6 +80,10 @@ bench-tuning: setup
 # What learning from traces finds in simulated sessions, and what it leaves alone.
 bench-learning: setup
 	$(BIN)/python -m benchmarks.learning
+
+# The outputs of docs/notebooks, of what CODEINTEL_HOME holds.
+notebooks: setup
+	$(BIN)/python -m docs.notebooks.execute
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

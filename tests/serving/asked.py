@@ -39,8 +39,19 @@ def traces(days: int) -> Iterator[AnswerTrace]:
                 latency_ms={"total": sum(stage["ms"] for stage in stages)},
                 confidence=(0.3 if number == 4 else 0.5 + day % 5 / 10) if is_answer else float("nan"),
                 citations_verified=3 if is_answer else 0, citations_dropped=int(is_answer and number == 4),
+                generations=[{"repo": "shop", "gen_id": "g", "commit": "c" * 40, "dagster_run_id": "d" * 36}],
+                candidates=[] if is_empty else [_hit(rank, cited=is_answer) for rank in (1, 2, 3)],
                 model="extractive" if is_answer else "", status="empty" if is_empty else "ok",
             )  # type: ignore[arg-type]  # fmt: skip
+
+
+def _hit(rank: int, *, cited: bool) -> dict[str, object]:
+    names = ("dense", "lexical") if rank == 1 else ("lexical",)
+    return {
+        "chunk_id": rank, "repo": "shop", "path": f"store/file{rank}.py", "blob": "b", "symbol": "f", "start_line": 1,
+        "end_line": 9, "rank": rank, "score": 1 / rank, "fused": 1 / rank, "cited": cited, "citation": rank * cited,
+        "channels": [{"channel": name, "rank": rank, "score": 1.0} for name in names],
+    }  # fmt: skip
 
 
 def write(home: Home, days: int) -> None:
