@@ -18,14 +18,14 @@ from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
 from benchmarks import fake_encoder, plain_build
-from codeintel_core.errors import NotIndexed, StorageFailed
+from codeintel_core.errors import InvalidRequest, NotIndexed, StorageFailed
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
 from codeintel_core.traces import tables
 from codeintel_core.traces.record import AnswerTrace, TraceJournal
-from codeintel_pipelines import delta, retention
+from codeintel_pipelines import delta, retention, runs
 from codeintel_pipelines.definitions import defs
 from codeintel_pipelines.defs.delta.assets import answer_traces_delta, chunks_delta
 from codeintel_pipelines.partitions import repositories
@@ -207,6 +207,7 @@ def test_a_purge_takes_the_versions_along(home: Home, source: Repo, built: Manif
     assert _queries(home) == ["where is ************* persisted"]
 
 
+@pytest.mark.e2e
 def test_without_the_extra_the_assets_say_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "deltalake", None)
     for asset, partition in ((chunks_delta, "calculator"), (answer_traces_delta, None)):
@@ -214,6 +215,8 @@ def test_without_the_extra_the_assets_say_so(home: Home, monkeypatch: pytest.Mon
         assert shown == {"skipped": "not_configured", "to_configure": delta.HOW} | {
             name: shown[name] for name in shown if name.startswith("dagster/")
         }
+    with pytest.raises(InvalidRequest, match=re.escape(delta.HOW)):
+        runs.export(home)
     assert not home.delta.exists()
 
 
@@ -224,6 +227,7 @@ def test_a_repository_without_a_generation_is_named(home: Home, source: Repo) ->
     assert not Path(home.delta).exists()
 
 
+@pytest.mark.e2e
 def test_what_was_published_or_compacted_is_exported_by_the_sensor() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(str(repositories.name), ["calculator", "twin"])
