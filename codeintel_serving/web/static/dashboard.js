@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { bars, lines } from "./charts.js";
-import { $, ago, el, fill, plain } from "./dom.js";
+import { $, ago, count, el, fill, plain } from "./dom.js";
 
 const TITLES = { missing: "No tables yet", outdated: "The tables are of an older version", empty: "No request yet" };
 const whole = (value) => value.toLocaleString("en", { maximumFractionDigits: 0 });
@@ -45,7 +45,7 @@ function tiles(days) {
   const last = found.latency.filter((row) => row.stage === "total" && row.operation === $("operation").value).at(-1);
   const weighed = answers.reduce((total, row) => total + row.confidence * row.answers, 0);
   const shown = [
-    [`requests in ${days.length} days`, whole(requests)],
+    [`requests in ${count(days.length, "day")}`, whole(requests)],
     [`p95 of ${last?.operation ?? "requests"}, last day`, last?.p95_ms ? ms(last.p95_ms) : "–"],
     ["mean confidence", answers.length ? (weighed / sum(answers, "answers")).toFixed(2) : "–"],
     ["citations verified", share(cited, cited + dropped)],
