@@ -162,6 +162,7 @@ SELECT printf('00000000-0000-0000-0000-%012d', i) AS trace_id, trace_id AS run_i
              {{channel: 'lexical', rank: (hash(i, rank, 3) % 30)::INTEGER, score: 9.0::DOUBLE}}],
             lambda found: found.rank > 0),
         cited: h % 3 = 0 AND rank < 3, citation: if(h % 3 = 0 AND rank < 3, rank + 1, 0)::INTEGER}}) AS candidates,
+    [{{channel: 'dense', weight: 1::DOUBLE, low: 0::DOUBLE, high: 1::DOUBLE}}] AS fusion, '' AS tuning_id,
     if(operation = 'answer', repeat('An answer that says where. ', 10), '') AS answer,
     if(operation = 'answer', 'm', '') AS model, '' AS prompt_version, (h % 3000)::INTEGER AS tokens_in,
     (h % 300)::INTEGER AS tokens_out, 'NaN'::DOUBLE AS time_to_first_token_ms, 'NaN'::DOUBLE AS tokens_per_second,
