@@ -83,7 +83,13 @@ class _Nothing:
     def __init__(self, kind: str, _: dict[str, Any]) -> None:
         self.kind = kind
 
+    def begin(self) -> Self:
+        return self
+
     def set(self, **_: Any) -> None:
+        return
+
+    def note(self, *_: Any) -> None:
         return
 
     def end(self, *_: Any) -> None:

@@ -33,6 +33,7 @@ def add(
     from codeintel_core.errors import InvalidRequest
     from codeintel_core.home import Home
     from codeintel_core.repository import mirror
+    from codeintel_core.secrets import without_users
     from codeintel_core.settings import get_settings
     from codeintel_pipelines import commands
     from codeintel_pipelines.runs import register_partitions
@@ -48,7 +49,7 @@ def add(
     register_partitions(home, [entry.name])
     commit = mirror.head(home, entry.name)
     if as_json:
-        found = {"name": entry.name, "source": mirror.redact(entry.source), "commit": commit, "group": entry.group}
+        found = {"name": entry.name, "source": without_users(entry.source), "commit": commit, "group": entry.group}
         print(json.dumps(found))
     else:
         print(f"{entry.name}: registered at {commit[:10]}; next: codeintel build {entry.name}")

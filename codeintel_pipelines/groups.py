@@ -13,6 +13,7 @@ from codeintel_core.errors import CodeIntelError, InvalidRequest
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.repository.lag import lag
+from codeintel_core.secrets import without_users
 from codeintel_core.settings import Settings
 from codeintel_pipelines.watch import served_manifest
 
@@ -97,9 +98,9 @@ def register_all(home: Home, settings: Settings, listed: RegistrationFile, folde
             added = mirror.add(
                 home, source, name=entry.name, branch=entry.branch, group=entry.group, timeout_s=settings.git_timeout_s
             )
-            found.append(Registered(mirror.redact(entry.source), added.name))
+            found.append(Registered(without_users(entry.source), added.name))
         except CodeIntelError as error:
-            found.append(Registered(mirror.redact(entry.source), entry.name, mirror.redact(str(error))))
+            found.append(Registered(without_users(entry.source), entry.name, without_users(str(error))))
     return found
 
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from codeintel_core.errors import InvalidRequest, StorageFailed, UnknownRun
 from codeintel_core.home import Home
 from codeintel_core.reports.run_report import run_report
+from codeintel_core.secrets import without_secrets
 from codeintel_core.telemetry import ledger, metrics
-from codeintel_core.telemetry.redaction import without_secrets
 from codeintel_core.traces import lookup
 from codeintel_core.traces.journal import Journal
 from codeintel_core.traces.record import Feedback

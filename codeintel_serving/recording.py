@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -42,12 +42,15 @@ class Asked:
     total_budget_ms: int
 
 
+def _run(operation: str, caller: Caller, home: Home) -> AbstractContextManager[Run]:
+    return run(operation, home.ledger, run_id=caller.run_id, session_id=caller.session_id, caller=caller.principal.id)
+
+
 @contextmanager
 def ledgered(operation: str, caller: Caller, home: Home) -> Iterator[Run]:
     """A run with a ledger; its steps are told to the run around it too, whose problem names the stage that failed."""
     around = current_run()
-    with run(operation, home.ledger, run_id=caller.run_id, session_id=caller.session_id) as current:
-        current.ledger_line({"event": "caller", "key": caller.principal.id})  # whose report this run may become
+    with _run(operation, caller, home) as current:
         try:
             yield current
         finally:
@@ -59,7 +62,7 @@ def ledgered(operation: str, caller: Caller, home: Home) -> Iterator[Run]:
 def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) -> Iterator[tuple[Run, AnswerTrace]]:
     """Open the run; at the end write the trace row with status ok, empty (set by the caller), error or cancelled."""
     around = current_run()
-    with run(asked.operation, home.ledger, run_id=caller.run_id, session_id=caller.session_id) as current:
+    with _run(asked.operation, caller, home) as current:
         trace = AnswerTrace(
             run_id=current.run_id,
             session_id=current.session_id,
@@ -73,7 +76,6 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             retrieval_budget_ms=asked.retrieval_budget_ms,
             total_budget_ms=asked.total_budget_ms,
         )
-        current.ledger_line({"event": "caller", "key": caller.principal.id})  # whose report this run may become
         try:
             yield current, trace
         except (asyncio.CancelledError, KeyboardInterrupt):

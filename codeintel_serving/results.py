@@ -10,7 +10,7 @@ from codeintel_core.memo import Memo
 from codeintel_core.retrieval.engine import SearchEngine, SearchResult
 from codeintel_core.retrieval.modes import Mode
 from codeintel_core.scope import Scope
-from codeintel_core.telemetry import Status, step
+from codeintel_core.telemetry import Status, note
 
 _Key = tuple[tuple[str, ...], str, Scope, Mode, int, str]
 
@@ -47,5 +47,5 @@ class CachedSearch:
             keep=lambda found: not found.degraded and not found.notes and found.tuned.tuning_id == tuning_id,
         )
         if result != "miss":
-            step("cache.results", result=result, hits=len(found.hits)).end(Status.COMPLETED)
+            note("cache.results", Status.COMPLETED, result=result, hits=len(found.hits))
         return found

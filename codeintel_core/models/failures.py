@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from codeintel_core.errors import ModelUnavailable
+from codeintel_core.secrets import without_secrets
 
 MAX_MESSAGE_CHARS = 300
-_SECRET = re.compile(r"(?i)\bbearer\s+[^\s'\"]+|\bsk-[\w-]{6,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _TAG = re.compile(r"<[^>]{0,200}>")
 
 
@@ -61,7 +61,7 @@ def redacted(text: str, key: str) -> str:
     if key:
         text = text.replace(key, "…")
     line = " ".join("".join(c if c.isprintable() else " " for c in text[:10_000]).split())
-    line = _SECRET.sub("…", line)
+    line = without_secrets(line)
     return line if len(line) <= MAX_MESSAGE_CHARS else line[: MAX_MESSAGE_CHARS - 1] + "…"
 
 

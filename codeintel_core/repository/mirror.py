@@ -20,6 +20,7 @@ from codeintel_core.errors import (
 )
 from codeintel_core.home import Home, RepositoryHome, check_name, unknown_repository
 from codeintel_core.repository.git import GitRepository, run_git
+from codeintel_core.secrets import without_users
 
 _log = logging.getLogger("codeintel.mirror")
 _HEAD_REF = "refs/codeintel/head"
@@ -74,7 +75,7 @@ def add(
         known = registration(home, entry.name)
         if known.source != entry.source:
             raise InvalidRequest(
-                f"'{entry.name}' is already registered for {redact(known.source)}; choose another with --name"
+                f"'{entry.name}' is already registered for {without_users(known.source)}; choose another with --name"
             )
         if branch and branch != known.branch:
             raise InvalidRequest(
@@ -147,11 +148,12 @@ def source_head(home: Home, name: str, *, timeout_s: float) -> str:
             home.repository(name).mirror, ["ls-remote", "--end-of-options", entry.source, wanted], timeout_s=timeout_s
         )
     except (GitFailed, InvalidRevision) as error:
-        raise SourceUnavailable(f"cannot ask {redact(entry.source)} for its head: {redact(str(error))}") from None
+        why = without_users(f"cannot ask {entry.source} for its head: {error}")
+        raise SourceUnavailable(why) from None
     lines = [line.split("\t") for line in out.decode("utf-8", "replace").splitlines()]
     heads = [line[0] for line in lines if len(line) == 2 and line[1] == wanted]
     if not heads:
-        raise SourceUnavailable(f"{redact(entry.source)} has no {entry.branch or 'HEAD'}")
+        raise SourceUnavailable(f"{without_users(entry.source)} has no {entry.branch or 'HEAD'}")
     return heads[0]
 
 
@@ -164,12 +166,12 @@ def _fetch(mirror: Path, entry: Registration, timeout_s: float) -> None:
     except GitFailed as error:
         message = str(error)
         if "couldn't find remote ref refs/heads/" in message:
-            raise InvalidRevision(f"{redact(entry.source)} has no branch '{entry.branch}'") from None
+            raise InvalidRevision(f"{without_users(entry.source)} has no branch '{entry.branch}'") from None
         if "couldn't find remote ref HEAD" in message:
             raise SourceUnavailable(
-                f"{redact(entry.source)} has no commit yet; commit something and add it again"
+                f"{without_users(entry.source)} has no commit yet; commit something and add it again"
             ) from None
-        raise SourceUnavailable(f"cannot fetch {redact(entry.source)}: {redact(message)}") from None
+        raise SourceUnavailable(f"cannot fetch {without_users(entry.source)}: {without_users(message)}") from None
 
 
 def _resolve_source(source: str, timeout_s: float) -> str:
@@ -219,8 +221,3 @@ def default_name(source: str) -> str:
     """A repository name from the last part of a path or URL."""
     last = re.split(r"[/:\\]", source.rstrip("/").removesuffix("/.git"))[-1].removesuffix(".git")
     return re.sub(r"[^a-z0-9._-]+", "-", last.lower()).strip("-._") or "repository"
-
-
-def redact(text: str) -> str:
-    """`text` without credentials in URLs; up to the last `@`, for passwords that hold `@` or `/` themselves."""
-    return re.sub(r"(\w+://)\S+@", r"\1***@", text)

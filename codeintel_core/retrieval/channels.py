@@ -14,7 +14,7 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.stopping import Work, part
-from codeintel_core.telemetry import Status, Step, metrics, step
+from codeintel_core.telemetry import Status, Step, metrics, note, step
 from codeintel_core.telemetry.steps import detail_of
 
 DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX = "dense", "lexical", "symbols", "sparse", "exact", "regex"
@@ -58,12 +58,11 @@ class ChannelPools:
         started: dict[str, tuple[Step, Work, Future[Ranked]]] = {}
         results: dict[str, ChannelResult] = {}
         for name, search in searches.items():
-            channel_step = step(f"retrieve.{name}")
             if isinstance(search, Skipped):
-                channel_step.end(Status.SKIPPED, search.reason)
+                note(f"retrieve.{name}", Status.SKIPPED, search.reason)
                 results[name] = ChannelResult(_NOTHING, Status.SKIPPED, search.reason)
             else:
-                work = part()
+                channel_step, work = step(f"retrieve.{name}"), part()
                 with channel_step.around():  # what the search records belongs to its channel
                     context = work.context()
                 started[name] = (channel_step, work, self._pools[name].submit(context.run, search))

@@ -34,7 +34,7 @@ from codeintel_core.retrieval.selection import select
 from codeintel_core.retrieval.tuning import UNTUNED, Tuned
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
-from codeintel_core.telemetry import Status, metrics, step
+from codeintel_core.telemetry import Status, metrics, note, step
 
 MAX_QUERY_CHARS = 10_000
 MAX_LIMIT = 200
@@ -236,7 +236,7 @@ class SearchEngine:
                 if isinstance(search, Skipped) and (not request.is_mixed and name in OPTIONAL):
                     raise ChannelUnavailable(f"the {name} channel is off: {search.reason}; see docs/retrieval.md")
                 if isinstance(search, Skipped) and not search.degrades:
-                    step(f"retrieve.{name}").end(Status.SKIPPED, search.reason)
+                    note(f"retrieve.{name}", Status.SKIPPED, search.reason)
                     idle[name] = search.reason
                 else:
                     searches[name] = search

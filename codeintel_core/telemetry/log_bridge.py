@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import get_current
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -13,7 +12,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExp
 from opentelemetry.sdk.resources import Resource
 
 from codeintel_core.telemetry import conventions as names
-from codeintel_core.telemetry import metrics
+from codeintel_core.telemetry import metrics, position
 from codeintel_core.telemetry.redaction import redacted
 from codeintel_core.telemetry.runs import current_run
 
@@ -55,7 +54,7 @@ class LogBridge(logging.Handler):
 
 
 def _translated(record: logging.LogRecord) -> LogRecord:
-    run = current_run()
+    run, here = current_run(), position.current()
     attributes: dict[str, str | float] = {
         f"{names.PREFIX}{key}": value for key in _LOGGED if (value := getattr(record, key, None)) not in (None, "")
     }
@@ -67,7 +66,7 @@ def _translated(record: logging.LogRecord) -> LogRecord:
     severity = next((to for level, to in _SEVERITIES if record.levelno >= level), SeverityNumber.DEBUG)
     return LogRecord(
         timestamp=int(record.created * 1e9),
-        context=trace.set_span_in_context(trace.get_current_span(), get_current()),
+        context=position.context_of(here) if here is not None else get_current(),
         severity_text=severity.name,
         severity_number=severity,
         body=redacted(record.getMessage()),

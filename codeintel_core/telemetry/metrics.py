@@ -109,6 +109,12 @@ def step_seconds(kind: str, status: str) -> Histogram:
     return STEP_SECONDS.labels(kind, status)
 
 
+@lru_cache(maxsize=512)
+def request_seconds(operation: str, status: str) -> Histogram:
+    """The histogram of one operation and status."""
+    return REQUEST_SECONDS.labels(operation, status)
+
+
 def observe(histogram: Histogram, value: float, trace_id: str) -> None:
     """Observe with the trace as the exemplar."""
     histogram.observe(value, {"trace_id": trace_id} if trace_id else None)

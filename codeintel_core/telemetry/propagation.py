@@ -1,4 +1,4 @@
-"""Trace context from the outside (W3C `traceparent`): HTTP headers and the `_meta` of an MCP call."""
+"""Trace context from and to the outside (W3C `traceparent`): HTTP headers and the `_meta` of an MCP call."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from codeintel_core.telemetry import position
 
 _KEYS = ("traceparent", "tracestate")
 _MAX_CHARS = 512
@@ -26,5 +28,6 @@ def parent_of(carrier: Mapping[str, Any] | None) -> Context | None:
 def carrier() -> dict[str, str]:
     """Headers that make a called service continue the current trace."""
     headers: dict[str, str] = {}
-    _propagator.inject(headers)
+    here = position.current()
+    _propagator.inject(headers, position.context_of(here) if here is not None else None)
     return headers

@@ -12,16 +12,14 @@ import atexit
 import logging
 import os
 import platform
-import random
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -98,33 +96,6 @@ def shutdown() -> None:
         old, _providers = _providers, None
     if old is not None:
         old.close()
-
-
-def start_span(
-    name: str,
-    kind: trace.SpanKind = trace.SpanKind.INTERNAL,
-    parent: Context | None = None,
-    links: Sequence[trace.Link] = (),
-) -> trace.Span:
-    """A span below the current one or a remote `parent`; where nothing is exported it is no more than its ids."""
-    found = get()
-    if found.tracer is not None:
-        return found.tracer.start_span(name, context=parent, kind=kind, links=links)
-    above = trace.get_current_span(parent).get_span_context()
-    is_new = not above.is_valid
-    return trace.NonRecordingSpan(
-        trace.SpanContext(
-            _bits(128) if is_new else above.trace_id,
-            _bits(64),
-            is_remote=False,
-            trace_flags=trace.TraceFlags(0) if is_new else above.trace_flags,
-            trace_state=None if is_new else above.trace_state,
-        )
-    )
-
-
-def _bits(count: int) -> int:
-    return random.getrandbits(count) or 1
 
 
 def judge_later(span: trace.Span, judge: Judge) -> None:

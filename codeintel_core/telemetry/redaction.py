@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from codeintel_core.secrets import redact
+from codeintel_core.secrets import redact, redact_values, without_secrets
 
 MAX_CHARS = 500
-_SECRETS = (
-    re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"),
-    re.compile(r"\b(?:sk|pk|rk|ci|ghp|gho|ghs|glpat|xox[abprs])[-_][\w-]{6,}"),
-    re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
-    re.compile(r"(?i)(?<![\w-])((?:api[_-]?key|token|passw(?:or)?d|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"),
-    re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}\b"),
-)
 _PATH = re.compile(r"(?<![\w/:.<])/(?:[^\s/:;,'\"()]+/)+([^\s/:;,'\"()]*)")
+
+
+class _Cleaner:
+    """Applies a rule to texts; short ones that it left as they are it knows again.
+
+    Reasons and attributes of steps are mostly the same few words, and looking at them costs more than their step.
+    Nothing that held a secret is kept.
+    """
+
+    _MOST, _MOST_CHARS = 4_096, 100
+
+    def __init__(self, rule: Callable[[str], str]) -> None:
+        self._rule = rule
+        self._clean: set[str] = set()
+
+    def __call__(self, text: str) -> str:
+        if text in self._clean:
+            return text
+        found = self._rule(text)
+        if found == text and len(text) <= self._MOST_CHARS:
+            if len(self._clean) >= self._MOST:
+                self._clean.clear()
+            self._clean.add(text)
+        return found
+
+
+_PLAIN = frozenset({int, float, bool, type(None)})
+
+
+def reason(text: str) -> str:
+    """`redacted`, for the reasons of steps."""
+    return _reasons(text) if text else ""
+
+
+def masked(text: str) -> str:
+    """`text` with secrets masked in place."""
+    return _masked(text) if text else ""
+
+
+def attributes(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a step with secrets masked in place."""
+    return {key: value if value.__class__ in _PLAIN else _attribute(value) for key, value in found.items()}
+
+
+def _attribute(value: Any) -> Any:
+    return masked(value) if isinstance(value, str) else redact_values(value)
 
 
 def redacted(text: str, limit: int = MAX_CHARS) -> str:
@@ -24,16 +63,11 @@ def redacted(text: str, limit: int = MAX_CHARS) -> str:
     return one_line(without_secrets(_PATH.sub(r"…/\1", text)), limit)
 
 
-def without_secrets(text: str) -> str:
-    """`text` with what looks like a key, token, password or private key replaced by `***`."""
-    for secret in _SECRETS:
-        text = secret.sub(
-            lambda found: (found[1] if found.re.groups and found[1][-1:] in "=:\"' " else "") + "***", text
-        )
-    return redact(text)[0]
-
-
 def one_line(text: str, limit: int = MAX_CHARS) -> str:
     """`text` without line breaks and control characters, cut at `limit`."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+_reasons = _Cleaner(redacted)
+_masked = _Cleaner(lambda text: redact(text)[0])

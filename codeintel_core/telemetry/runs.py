@@ -12,16 +12,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from codeintel_core.telemetry import conventions as names
-from codeintel_core.telemetry import metrics, providers
+from codeintel_core.telemetry import ledger as ledgers
+from codeintel_core.telemetry import metrics, position, providers
 from codeintel_core.telemetry.conventions import Status
 from codeintel_core.telemetry.ledger import Ledger
+from codeintel_core.telemetry.position import Inside, Trace
 from codeintel_core.telemetry.spans import Value
 
 if TYPE_CHECKING:
@@ -33,9 +35,8 @@ STILL_OPEN = "still running when its run ended"
 _current_run: ContextVar[Run | None] = ContextVar("codeintel_run", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """A finished step."""
+class StepRecord(NamedTuple):
+    """A finished step; its texts are redacted."""
 
     kind: str
     status: Status
@@ -56,11 +57,15 @@ class Run:
     operation: str
     run_id: str
     session_id: str
-    trace_id: str
+    trace: Trace
     ledger: Ledger | None
-    span: trace.Span = trace.INVALID_SPAN
+    span_id: str = ""
+    """Tells the lines of runs apart that share a file, as the assets of a Dagster run do."""
+    span: Span = INVALID_SPAN
     is_lazy: bool = False
     """Leaves no ledger unless it has a step of its own."""
+    caller: str = ""
+    """Key id of who asked, where somebody did."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started_monotonic: float = field(default_factory=time.monotonic)
     steps: list[StepRecord] = field(default_factory=list)
@@ -69,48 +74,58 @@ class Run:
         self._open: dict[str, Step] = {}
         self._lock = threading.Lock()
         self._is_closed = self._has_header = False
-        self.section = f"{self.span.get_span_context().span_id:016x}"
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+        return self.trace.trace_id
 
     @property
     def elapsed_ms(self) -> float:
         """Milliseconds since the run started."""
         return round((time.monotonic() - self.started_monotonic) * 1000, 3)
 
-    def ledger_line(self, line: Mapping[str, Any]) -> None:
-        """Append a line to the run's ledger with its ids and the time since its start."""
-        if self.ledger is None:
-            return
-        self.write_header()
-        self.ledger.write({"run_id": self.run_id, "section": self.section, "ms": self.elapsed_ms, **line})
-
-    def begin(self, step: Step, line: Mapping[str, Any]) -> None:
+    def begin(self, step: Step) -> None:
         """Note a step that starts; after the run nothing is noted."""
         with self._lock:
             if self._is_closed:
                 return
             self._open[step.span_id] = step
-        self.ledger_line(line)
+            if self.ledger is not None:
+                start_ms = (step.started - self.started_monotonic) * 1000
+                line = ledgers.begin(self.run_id, self.span_id, start_ms, step.kind, step.span_id)
+                self.ledger.append(line if self._has_header else self._header() + line)
 
     def add(self, record: StepRecord) -> None:
         """Keep a finished step and write its end line; a step that the run does not wait for any more is dropped."""
+        if record.span_id not in self._open:
+            return
+        self.steps.append(record)
+        if self.ledger is not None:
+            self.ledger.append(ledgers.end(self.run_id, self.span_id, record))
+        self._open.pop(record.span_id, None)  # not before it is written: `settle` waits for it
+
+    def note(self, record: StepRecord) -> None:
+        """Keep a step that was over when it began; both lines in one write."""
         with self._lock:
-            if self._open.pop(record.span_id, None) is None:
+            if self._is_closed:
                 return
             self.steps.append(record)
-        self.ledger_line(
-            {
-                "event": "end",
-                "kind": record.kind,
-                "span_id": record.span_id,
-                "parent_id": record.parent_id,
-                "status": record.status.value,
-                "reason": record.reason,
-                "detail": record.detail,
-                "start_ms": record.start_ms,
-                "duration_ms": record.duration_ms,
-                "attributes": record.attributes,
-            }
-        )
+            if self.ledger is not None:
+                line = ledgers.begin(self.run_id, self.span_id, record.start_ms, record.kind, record.span_id)
+                line += ledgers.end(self.run_id, self.span_id, record)
+                self.ledger.append(line if self._has_header else self._header() + line)
+
+    def close(self, status: str) -> None:
+        """End what still runs, write the last line, close the ledger."""
+        with self._lock:
+            self._is_closed = True
+        self.settle()
+        if self.ledger is not None:
+            if self._has_header or not self.is_lazy:
+                line = ledgers.done(self.run_id, self.span_id, self.elapsed_ms, status)
+                self.ledger.append(line if self._has_header else self._header() + line)
+            self.ledger.close()
 
     def settle(self) -> None:
         """End the steps that still run as cancelled: none of a finished run is left without a status."""
@@ -123,33 +138,11 @@ class Run:
                 return
             time.sleep(0.001)
 
-    def close(self, status: str) -> None:
-        """Settle, write the last line, close the ledger."""
-        self.settle()
-        with self._lock:
-            self._is_closed = True
-        if self.ledger is not None:
-            if self._has_header or not self.is_lazy:
-                self.ledger_line({"event": "done", "status": status})
-            self.ledger.close()
-
-    def write_header(self) -> None:
-        """Write the first line, once."""
-        with self._lock:
-            if self._has_header or self.ledger is None:
-                return
-            self._has_header = True
-        self.ledger.write(
-            {
-                "run_id": self.run_id,
-                "section": self.section,
-                "ms": 0.0,
-                "event": "run",
-                "operation": self.operation,
-                "trace_id": self.trace_id,
-                "session_id": self.session_id,
-                "at": self.started_at.isoformat(),
-            }
+    def _header(self) -> bytes:
+        """The first line; it is written together with the line after it."""
+        self._has_header = True
+        return ledgers.head(
+            self.run_id, self.span_id, self.operation, self.trace_id, self.session_id, self.caller, self.started_at
         )
 
 
@@ -160,6 +153,7 @@ def run(
     *,
     run_id: str = "",
     session_id: str = "",
+    caller: str = "",
     is_lazy: bool = False,
     name: str = "",
     kind: SpanKind = SpanKind.INTERNAL,
@@ -173,18 +167,21 @@ def run(
         ledger_folder: `Home.ledger`, or None to keep no ledger.
         run_id: a well-formed UUID; anything else is replaced by a new one.
         session_id: the caller's session, at most 200 characters are kept.
+        caller: key id of who asks, '' where nobody does.
         is_lazy: write the ledger only when a step starts.
         name, kind, attributes: of the span; its name is the operation by default.
         parent: a remote parent; the span that is current is then linked instead.
     """
     run_id = well_formed_run_id(run_id)
-    current = _started(operation, ledger_folder, run_id, session_id[:200], is_lazy, name, kind, parent, attributes)
+    span, of_trace, span_id = _span(name or operation, kind, parent)
+    ledger = Ledger(ledger_folder, run_id) if ledger_folder is not None else None
+    current = Run(operation, run_id, session_id[:200], of_trace, ledger, span_id, span, is_lazy, caller)
+    if span.is_recording():
+        _describe(current, attributes or {})
     token = _current_run.set(current)
     status = "ok"
-    if not is_lazy:
-        current.write_header()
     try:
-        with trace.use_span(current.span, record_exception=False, set_status_on_exception=False):
+        with Inside(current):
             yield current
     except BaseException as error:
         status = "cancelled" if isinstance(error, CANCELLATIONS) else "error"
@@ -194,37 +191,28 @@ def run(
         _ended(current, status)
 
 
-def _started(
-    operation: str,
-    ledger_folder: Path | None,
-    run_id: str,
-    session_id: str,
-    is_lazy: bool,
-    name: str,
-    kind: SpanKind,
-    parent: Context | None,
-    attributes: Mapping[str, Value] | None,
-) -> Run:
-    around = trace.get_current_span().get_span_context()
-    links = [trace.Link(around)] if parent is not None and around.is_valid and not around.is_remote else []
-    span = providers.start_span(name or operation, kind, parent, links)
-    context = span.get_span_context()
-    current = Run(
-        operation=operation,
-        run_id=run_id,
-        session_id=session_id,
-        trace_id=f"{context.trace_id:032x}" if context.is_valid else uuid.uuid4().hex,
-        ledger=Ledger(ledger_folder, run_id, is_lazy=is_lazy) if ledger_folder is not None else None,
-        span=span,
-        is_lazy=is_lazy,
-    )
-    if span.is_recording():
-        viewed = names.VIEWED.get(operation, names.Viewed.CHAIN)
-        span.set_attributes({names.RUN_ID: run_id, names.OPENINFERENCE_KIND: viewed.value})
-        span.set_attributes({key: value for key, value in (attributes or {}).items() if value is not None})
-        if session_id:
-            span.set_attribute(names.SESSION_ID, session_id)
-    return current
+def _span(name: str, kind: SpanKind, parent: Context | None) -> tuple[Span, Trace, str]:
+    """The span of a run with its ids; where nothing is exported they are all there is."""
+    tracer = providers.get().tracer
+    if tracer is not None:
+        around = trace.get_current_span().get_span_context()
+        links = [trace.Link(around)] if parent is not None and around.is_valid and not around.is_remote else []
+        span = tracer.start_span(name, context=parent, kind=kind, links=links)
+        of_trace, span_id = position.ids_of(span) or (position.new_trace(), position.new_span_id())
+        return span, of_trace, span_id
+    above = position.current()
+    if parent is None and above is not None:
+        return INVALID_SPAN, above.trace, position.new_span_id()
+    found = position.ids_of(trace.get_current_span(parent))  # whoever embeds this program may have a span of his own
+    return INVALID_SPAN, found[0] if found else position.new_trace(), position.new_span_id()
+
+
+def _describe(current: Run, attributes: Mapping[str, Value]) -> None:
+    viewed = names.VIEWED.get(current.operation, names.Viewed.CHAIN)
+    current.span.set_attributes({names.RUN_ID: current.run_id, names.OPENINFERENCE_KIND: viewed.value})
+    current.span.set_attributes({key: value for key, value in attributes.items() if value is not None})
+    if current.session_id:
+        current.span.set_attribute(names.SESSION_ID, current.session_id)
 
 
 def _ended(current: Run, status: str) -> None:
@@ -232,7 +220,7 @@ def _ended(current: Run, status: str) -> None:
     try:
         current.close(status)
         seconds = time.monotonic() - current.started_monotonic
-        metrics.observe(metrics.REQUEST_SECONDS.labels(current.operation, status), seconds, current.trace_id)
+        metrics.observe(metrics.request_seconds(current.operation, status), seconds, current.trace_id)
         if current.span.is_recording():
             current.span.set_attribute(names.STATUS, status)
             if status == "error":

@@ -18,9 +18,10 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import Status, StatusCode
 
+from codeintel_core.secrets import without_secrets
 from codeintel_core.telemetry import conventions as names
 from codeintel_core.telemetry import metrics
-from codeintel_core.telemetry.redaction import redacted, without_secrets
+from codeintel_core.telemetry.redaction import redacted
 
 MAX_TRACES, MAX_SPANS, MAX_DECISIONS, MAX_WAITING = 512, 512, 4_096, 64
 _IDS = 1 << 64

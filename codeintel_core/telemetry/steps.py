@@ -8,24 +8,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from opentelemetry import trace
 
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
-from codeintel_core.secrets import redact, redact_values
-from codeintel_core.telemetry import metrics, providers, spans
+from codeintel_core.telemetry import metrics, position, providers, redaction, spans
 from codeintel_core.telemetry.conventions import KINDS, Status
+from codeintel_core.telemetry.position import Inside, new_span_id, new_trace
 from codeintel_core.telemetry.redaction import redacted
-from codeintel_core.telemetry.runs import CANCELLATIONS, StepRecord, current_run
+from codeintel_core.telemetry.runs import CANCELLATIONS, Run, StepRecord, current_run
 from codeintel_core.telemetry.spans import Value
 
 _log = logging.getLogger("codeintel.steps")
 _OURS = 500  # from this status on an error is about us, and its message is ours
+_NO_PARENT = "0" * 16
 
 
 class Step:
@@ -40,14 +38,23 @@ class Step:
         self._lock = threading.Lock()
         self._is_open = True
         self._skip_reason: str | None = None
-        name, span_kind = spans.name_and_kind(kind, attributes)
-        self._parent_id = f"{trace.get_current_span().get_span_context().span_id:016x}"
-        self._span = providers.start_span(name, span_kind)
-        context = self._span.get_span_context()
-        self.span_id = f"{context.span_id:016x}" if context.is_valid else uuid.uuid4().hex[:16]
-        self._started = time.monotonic()
+        above = position.current()
+        self._parent_id = above.span_id if above is not None else _NO_PARENT
+        tracer = providers.get().tracer
+        if tracer is None:
+            self.span: trace.Span = trace.INVALID_SPAN
+            self.trace, self.span_id = above.trace if above is not None else new_trace(), new_span_id()
+        else:
+            name, span_kind = spans.name_and_kind(kind, attributes)
+            self.span = tracer.start_span(name, kind=span_kind)
+            self.trace, self.span_id = position.ids_of(self.span) or (new_trace(), new_span_id())
+        self.started = time.monotonic()
+
+    def begin(self) -> Self:
+        """Write that the step has begun."""
         if self._run is not None:
-            self._run.begin(self, {"event": "begin", "kind": kind, "span_id": self.span_id})
+            self._run.begin(self)
+        return self
 
     def set(self, **attributes: Value) -> None:
         """Add small, bounded attributes (counts, ids, flags)."""
@@ -63,56 +70,71 @@ class Step:
             if not self._is_open:
                 return
             self._is_open = False
-        seconds = time.monotonic() - self._started
-        reason, detail = redacted(reason) if reason else "", redacted(detail) if detail else ""
-        run = self._run
-        start_ms = (self._started - run.started_monotonic) * 1000 if run else 0.0
+        record = self._recorded(status, reason, detail)
+        if self._run is not None:
+            self._run.add(record)
+
+    def note(self, status: Status, reason: str = "") -> None:
+        """End a step that has not begun: there was nothing to do, or it is done already."""
+        record = self._recorded(status, reason, "")
+        if self._run is not None:
+            self._run.note(record)
+
+    def around(self) -> Inside:
+        """Make what starts in a block (`with step.around():`) a child of the step; the block does not end it."""
+        return Inside(self)
+
+    def _recorded(self, status: Status, reason: str, detail: str) -> StepRecord:
+        """The record of the step, published to span, log and metrics."""
+        seconds = time.monotonic() - self.started
+        start_s = self.started - self._run.started_monotonic if self._run is not None else 0.0
         record = StepRecord(
-            self.kind, status, redact(reason)[0], round(start_ms, 3), round(seconds * 1000, 3),
-            redact_values(self._attributes), self.span_id, self._parent_id, detail,
-        )  # fmt: skip
+            self.kind,
+            status,
+            redaction.reason(reason),
+            int(start_s * 1e6) / 1000,
+            int(seconds * 1e6) / 1000,
+            redaction.attributes(self._attributes),
+            self.span_id,
+            self._parent_id,
+            redacted(detail) if detail else "",
+        )
         try:
             self._publish(record, seconds)
         except Exception:  # telemetry never breaks a request
             metrics.TELEMETRY_ERRORS.inc()
-        if run is not None:
-            run.add(record)
-
-    @contextmanager
-    def around(self) -> Iterator[None]:
-        """Make what starts in this block a child of the step; the block does not end it."""
-        with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
-            yield
+        return record
 
     def _publish(self, record: StepRecord, seconds: float) -> None:
-        run = self._run
         metrics.step_seconds(record.kind, record.status.value).observe(seconds)
-        if self._span.is_recording():
-            self._span.set_attributes(spans.attributes_of(record.kind, record.status, record.reason, record.attributes))
+        if self.span.is_recording():
+            self.span.set_attributes(spans.attributes_of(record.kind, record.status, record.reason, record.attributes))
             if record.status in (Status.FAILED, Status.TIMED_OUT):
-                self._span.set_status(trace.StatusCode.ERROR, redacted(record.detail or record.reason))
+                self.span.set_status(trace.StatusCode.ERROR, redacted(record.detail or record.reason))
         if _log.isEnabledFor(logging.DEBUG):
             with self.around():
-                _log.debug("%s %s", record.kind, record.status, extra=_logged(record, run.run_id if run else ""))
+                _log.debug("%s %s", record.kind, record.status, extra=_logged(record, self._run))
         providers.measure(record.kind, record.status, seconds, record.attributes)
-        self._span.end()
+        self.span.end()
 
     def __enter__(self) -> Self:
-        self._scope = trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
-        self._scope.__enter__()
+        self._entered = position.enter(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._scope.__exit__(None, None, None)
-        self.end(*_outcome(error, self._skip_reason))
+        position.leave(self._entered)
+        if error is None and self._skip_reason is None:
+            self.end(Status.COMPLETED)
+        else:
+            self.end(*_outcome(error, self._skip_reason))
 
 
-def _logged(record: StepRecord, run_id: str) -> dict[str, str | float]:
+def _logged(record: StepRecord, run: Run | None) -> dict[str, str | float]:
     return {
-        "run_id": run_id, "span_id": record.span_id, "kind": record.kind, "status": record.status.value,
-        "reason": record.reason, "duration_ms": record.duration_ms,
+        "run_id": run.run_id if run is not None else "", "span_id": record.span_id, "kind": record.kind,
+        "status": record.status.value, "reason": record.reason, "duration_ms": record.duration_ms,
     }  # fmt: skip
 
 
@@ -144,4 +166,9 @@ def step(kind: str, **attributes: Value) -> Step:
     The status follows from how the block is left: normally `completed` (or `skipped` after `skip`), a deadline
     `timed_out`, a cancellation `cancelled`, any other exception `failed` with its slug or type as the reason.
     """
-    return Step(kind, attributes)
+    return Step(kind, attributes).begin()
+
+
+def note(kind: str, status: Status, reason: str = "", **attributes: Value) -> None:
+    """Record a step that takes no time: one that is skipped, or whose result was there already."""
+    Step(kind, attributes).note(status, reason)

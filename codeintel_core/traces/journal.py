@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from codeintel_core.secrets import redact_values
+from codeintel_core.secrets import redacted_json
 from codeintel_core.telemetry import metrics
 
 _MAX_BYTES = 64 << 20
@@ -36,7 +36,7 @@ class Journal:
     def append(self, at: datetime, row: Mapping[str, Any]) -> bool:
         """Append one row, secrets masked, to the day of `at` in one write call; False when it could not be stored."""
         try:
-            line = orjson.dumps(redact_values(dict(row))) + b"\n"
+            line = redacted_json(row, orjson.OPT_APPEND_NEWLINE)
             with self._lock:
                 file = self._file_of(f"{at.astimezone(UTC):%Y-%m-%d}")
                 if self._is_torn:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from codeintel_core.reports import runpack
-from codeintel_core.repository.mirror import redact
+from codeintel_core.secrets import without_users
 from codeintel_core.settings import get_settings
 from codeintel_pipelines import watch
 from codeintel_pipelines.defs.jobs import build_repository, compact_repository, compact_traces, refresh_analytics
@@ -79,7 +79,7 @@ def _cause(event: dg.DagsterEvent) -> str:
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return redact((error.message.strip().splitlines() or [""])[0])[:_MOST_CHARS] if error is not None else ""
+    return without_users((error.message.strip().splitlines() or [""])[0])[:_MOST_CHARS] if error is not None else ""
 
 
 @dg.run_failure_sensor(
@@ -94,7 +94,7 @@ def record_failure(context: dg.RunFailureSensorContext, home: HomeResource) -> N
         "job": run.job_name,
         "partition": run.tags.get("dagster/partition", ""),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "message": redact(context.failure_event.message or "")[:_MOST_CHARS],
+        "message": without_users(context.failure_event.message or "")[:_MOST_CHARS],
         "steps": {event.step_key: _cause(event) for event in context.get_step_failure_events()},
     }
     folder = home.home.failures

@@ -10,7 +10,7 @@ from codeintel_core.errors import CodeIntelError
 from codeintel_core.models.score import ScoreModel
 from codeintel_core.retrieval.engine import Hit, SearchResult
 from codeintel_core.retrieval.profile import QueryKind
-from codeintel_core.telemetry import Status, step
+from codeintel_core.telemetry import Status, note, step
 from codeintel_serving.display import without_server_paths
 
 
@@ -35,7 +35,7 @@ async def rerank(
     A name or a path is ranked by its definition, which a cross-encoder knows nothing of: those are left alone.
     """
     if model is None:
-        step("rerank").end(Status.SKIPPED, "no reranker is configured")
+        note("rerank", Status.SKIPPED, "no reranker is configured")
         return Reranked(replace(found, hits=found.hits[:limit]))
     is_reordered = False
     try:

@@ -15,7 +15,7 @@ from codeintel_core.generations.generation import Generation
 from codeintel_core.models.chat import ChatModel
 from codeintel_core.retrieval.engine import TUNING, Hit, SearchResult
 from codeintel_core.settings import Settings
-from codeintel_core.telemetry import Status, Step, step
+from codeintel_core.telemetry import Status, Step, note, step
 from codeintel_serving.answer import citations, prompt, synthesis, template
 from codeintel_serving.answer.budget import AnswerBudget
 from codeintel_serving.answer.cited_text import statements
@@ -74,7 +74,7 @@ class Writer:
             return written
         if self._chat is None:
             reason = "no chat model is configured"
-            step("synthesize", writer="chat").end(Status.SKIPPED, reason)
+            note("synthesize", Status.SKIPPED, reason, writer="chat")
         else:
             reason = await self._generate(self._chat, question, hits, owners)
             if not reason:

@@ -12,6 +12,7 @@ from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Run, Status, StepRecord
+from codeintel_core.telemetry.position import Trace
 from codeintel_core.traces.record import AnswerTrace, TraceJournal
 from codeintel_pipelines import runs
 from codeintel_pipelines.analytics import database
@@ -29,7 +30,7 @@ def _trace(query: str, at: datetime) -> AnswerTrace:
         {"chunk_id": 7, "repo": "r", "path": "a.py", "start_line": 1, "end_line": 2, "rank": 1, "score": 0.5,
          "fused": 0.4, "channels": [{"channel": "dense", "rank": 1, "score": 0.9}], "cited": True}
     ]  # fmt: skip
-    run = Run("search", trace.run_id, "", trace.otel_trace_id, None)
+    run = Run("search", trace.run_id, "", Trace(trace.otel_trace_id), None)
     run.steps = [StepRecord("retrieve.dense", Status.TIMED_OUT, "late", 0.5, 400.0, {})]
     return trace.close(run)
 

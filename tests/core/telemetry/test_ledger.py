@@ -34,7 +34,7 @@ def test_lines_of_threads_do_not_mix(tmp_path: Path) -> None:
 
     def write(thread: int) -> None:
         for turn in range(100):
-            ledger.write({"thread": thread, "turn": turn, "text": "x" * 500})
+            ledger.append(orjson.dumps({"thread": thread, "turn": turn, "text": "x" * 500}) + b"\n")
 
     threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
     for thread in threads:
@@ -43,7 +43,7 @@ def test_lines_of_threads_do_not_mix(tmp_path: Path) -> None:
         thread.join()
     ledger.close()
     ledger.close()
-    ledger.write({"late": True})
+    ledger.append(b'{"late": true}\n')
     assert len(read(ledger.path)) == 400
 
 
@@ -53,9 +53,9 @@ def test_a_full_disk_costs_the_lines_that_do_not_fit_and_no_later_one(tmp_path: 
         "import resource, signal, sys; from pathlib import Path; from codeintel_core.telemetry.ledger import Ledger\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "ledger = Ledger(Path(sys.argv[1]), 'run'); full = resource.RLIM_INFINITY\n"
-        "ledger.write({'n': 1})\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (12, full)); ledger.write({'n': 2}); ledger.write({'n': 3})\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (full, full)); ledger.write({'n': 4}); ledger.write({'n': 5})\n"
+        "write = lambda n: ledger.append(b'{\"n\":%d}\\n' % n); write(1)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (12, full)); write(2); write(3)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (full, full)); write(4); write(5)\n"
         "print(ledger.path)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
