@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +17,8 @@ from codeintel_core.reports.detectors import Thresholds
 from codeintel_core.reports.model import RunReport
 from codeintel_core.reports.run_report import LAST, run_report
 from codeintel_core.settings import Settings
-from codeintel_core.telemetry import metrics
+from codeintel_core.telemetry import metrics, position
+from codeintel_core.telemetry.position import Inside, Place
 
 _QUEUED = 16
 _log = logging.getLogger("codeintel.runpack")
@@ -64,7 +66,7 @@ class RunpackWriter:
         self._lock = threading.Lock()
 
     def request(self, run_id: str) -> None:
-        """Pack a failed run soon; more than a few at once are left out and counted."""
+        """Pack a failed run soon, in the trace of the caller; more than a few at once are left out and counted."""
         with self._lock:
             if run_id in self._queued:
                 return
@@ -73,7 +75,7 @@ class RunpackWriter:
                 return
             self._queued.add(run_id)
         try:
-            self._pool.submit(self._pack, run_id)
+            self._pool.submit(self._pack, run_id, position.current())
         except RuntimeError:  # closed
             metrics.RUNPACKS.labels("error", "shed").inc()
 
@@ -85,9 +87,10 @@ class RunpackWriter:
         """Finish what was asked for."""
         self._pool.shutdown(wait=True)
 
-    def _pack(self, run_id: str) -> None:
+    def _pack(self, run_id: str, failed: Place | None) -> None:
         try:
-            runpack.build(self._home, run_id, trigger="error", settings=self._settings, readiness=self._readiness)
+            with Inside(failed) if failed is not None else nullcontext():
+                runpack.build(self._home, run_id, trigger="error", settings=self._settings, readiness=self._readiness)
         finally:
             with self._lock:
                 self._queued.discard(run_id)

@@ -36,6 +36,7 @@ class Received:
     kind: int = 0
     is_error: bool = False
     body: str = ""
+    events: list[str] = field(default_factory=list)
 
 
 class OtlpReceiver:
@@ -89,7 +90,7 @@ class OtlpReceiver:
                             span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(),
                             _plain(span.attributes), _plain(group.resource.attributes), scope.schema_url,
                             [(link.trace_id.hex(), link.span_id.hex()) for link in span.links], span.kind,
-                            span.status.code == 2,
+                            span.status.code == 2, events=[event.name for event in span.events],
                         )  # fmt: skip
 
     @property

@@ -103,9 +103,10 @@ def build(
             data = pack(home, run_id, trigger, settings, readiness)
             path = _stored(home, run_id, data, settings.runpack_keep)
             current.set(size_bytes=len(data))
+            current.event(RUNPACK_READY, run_id=run_id, size_bytes=len(data))
+            _log.info("%s %s", RUNPACK_READY, run_id, extra={"run_id": run_id, "event": RUNPACK_READY})
         metrics.RUNPACKS.labels(trigger, "written").inc()
         metrics.RUNPACK_BYTES.observe(len(data))
-        _log.info("%s %s", RUNPACK_READY, run_id, extra={"run_id": run_id, "event": RUNPACK_READY})
         return Built(run_id, path, len(data))
     except Exception as error:  # whatever is wrong with the run, its record must not make it worse
         metrics.RUNPACKS.labels(trigger, "failed").inc()

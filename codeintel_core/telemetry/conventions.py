@@ -28,6 +28,8 @@ KINDS = frozenset(
     {
         "tool",
         "scope.open",
+        "scope.fetch",
+        "scope.share",
         "scope.resolve",
         "query.profile",
         "query.budget",
@@ -146,5 +148,7 @@ DATABASES = {
     "retrieve.lexical": ("lucene", "search", "chunks"),
     "retrieve.symbols": ("duckdb", "SELECT", "symbols"),
     "hydrate.catalog": ("duckdb", "SELECT", "chunks"),
+    "scope.fetch": ("redis", "GET", "scopes"),
+    "scope.share": ("redis", "SET", "scopes"),
 }
 """Steps that query a database: (db.system.name, db.operation.name, db.collection.name)."""

@@ -45,7 +45,8 @@ def current() -> Place | None:
 
 def enter(place: Place) -> tuple[Token[Place | None], Token[Context] | None]:
     """Be inside a run or step until `leave`."""
-    attached = contexts.attach(trace.set_span_in_context(place.span)) if place.span.is_recording() else None
+    is_exported = place.span is not trace.INVALID_SPAN
+    attached = contexts.attach(trace.set_span_in_context(place.span)) if is_exported else None
     return _here.set(place), attached
 
 

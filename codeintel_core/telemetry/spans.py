@@ -20,7 +20,7 @@ def name_and_kind(kind: str, attributes: Mapping[str, Value]) -> tuple[str, Span
         return f"chat {model}", SpanKind.CLIENT
     if kind == "rerank" and model:
         return f"rerank {model}", SpanKind.CLIENT
-    if kind in ("faiss.primary", "faiss.secondary", "hydrate.catalog"):
+    if kind in ("faiss.primary", "faiss.secondary", "hydrate.catalog", "scope.fetch", "scope.share"):
         _, operation, collection = names.DATABASES[kind]
         return f"{operation} {collection}", SpanKind.CLIENT
     return kind, SpanKind.INTERNAL

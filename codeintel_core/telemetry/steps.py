@@ -15,7 +15,7 @@ from opentelemetry import trace
 
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
 from codeintel_core.telemetry import metrics, position, providers, redaction, spans
-from codeintel_core.telemetry.conventions import KINDS, Status
+from codeintel_core.telemetry.conventions import KINDS, PREFIX, Status
 from codeintel_core.telemetry.position import Inside, new_span_id, new_trace
 from codeintel_core.telemetry.redaction import redacted
 from codeintel_core.telemetry.runs import CANCELLATIONS, Run, StepRecord, current_run
@@ -59,6 +59,13 @@ class Step:
     def set(self, **attributes: Value) -> None:
         """Add small, bounded attributes (counts, ids, flags)."""
         self._attributes.update(attributes)
+
+    def event(self, name: str, **attributes: Value) -> None:
+        """Add an event to the span, where spans are exported."""
+        if self.span.is_recording():
+            self.span.add_event(
+                name, {f"{PREFIX}{key}": value for key, value in attributes.items() if value is not None}
+            )
 
     def skip(self, reason: str) -> None:
         """Say that this stage decided not to run; the step ends as `skipped` with the reason."""

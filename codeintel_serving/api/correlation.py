@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from codeintel_core.errors import Forbidden, Overloaded, RateLimited, Unauthorized
 from codeintel_core.telemetry import current_run, propagation, run
+from codeintel_core.telemetry.position import Inside
 from codeintel_serving.api import http_spans
 from codeintel_serving.api.bounds import MAX_BODY_BYTES
 from codeintel_serving.models import Problem
@@ -127,4 +128,5 @@ class Correlation:
                     raise
                 await error_response(error)(scope, receive, send_with_ids)
         if is_problem and is_packed(current, status):
-            self._on_failure(current.run_id)
+            with Inside(current):  # after the last line of the run, and still in its trace
+                self._on_failure(current.run_id)

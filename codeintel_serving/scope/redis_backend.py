@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from codeintel_core.models.breaker import Breaker, State
-from codeintel_core.telemetry import metrics
+from codeintel_core.telemetry import Status, metrics, step
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -80,7 +80,7 @@ class RedisBackend:
             value, ttl_ms = await pipeline.execute()
             return value, ttl_ms
 
-        value, ttl_ms = await self._ask(ask)
+        value, ttl_ms = await self._ask("scope.fetch", ask)
         return None if value is None or ttl_ms <= 0 else (value, ttl_ms / 1000)
 
     async def set(self, key: str, value: bytes, ttl_s: float) -> None:
@@ -89,7 +89,7 @@ class RedisBackend:
         async def keep(client: Redis) -> None:
             await client.set(key, value, px=max(1, int(ttl_s * 1000)))
 
-        await self._ask(keep)
+        await self._ask("scope.share", keep)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -99,7 +99,16 @@ class RedisBackend:
                     await self._client.aclose()
             self._client = None
 
-    async def _ask(self, ask: Callable[[Redis], Awaitable[_T]]) -> _T:
+    async def _ask(self, kind: str, ask: Callable[[Redis], Awaitable[_T]]) -> _T:
+        """One request to Redis as a step of the given kind."""
+        with step(kind) as current:
+            try:
+                return await self._asked(ask)
+            except BackendDown as error:
+                current.end(Status.FAILED, str(error))
+                raise
+
+    async def _asked(self, ask: Callable[[Redis], Awaitable[_T]]) -> _T:
         from redis.exceptions import RedisError
 
         if not self._breaker.allows():

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,7 +118,7 @@ class ScopeStore:
     def _share_soon(self) -> None:
         """Share what could not be shared, if the backend answers again; nobody waits for it."""
         if self._unshared and (self._sharing is None or self._sharing.done()):
-            self._sharing = asyncio.create_task(self._share_all())
+            self._sharing = asyncio.create_task(self._share_all(), context=Context())  # of no request's run
 
     async def _share_all(self) -> None:
         for key in list(self._unshared):

@@ -22,6 +22,7 @@ from codeintel_core.reports.run_report import run_report
 from codeintel_core.repository import mirror
 from codeintel_serving.services import Services
 from tests.fake_endpoint import FakeEndpoint, completion, said, streamed
+from tests.serving.redis_server import redis_server
 from tests.serving.running import running
 from tests.serving.workshop import FILES, Workshop, new_repository, settings_for
 
@@ -142,6 +143,22 @@ def test_the_catalog_cannot_be_read(tmp_path: Path, workshop: Workshop) -> None:
     assert report.stopped_because.startswith("hydrate.catalog failed: ConnectionException: ")
     assert report.coverage["hydrate"].state == "failed"
     assert "fused_not_hydrated" in _kinds(report)
+
+
+def test_redis_is_down(workshop: Workshop) -> None:
+    """Another worker's handle, which only Redis knows, is asked for while it is gone."""
+    with redis_server() as redis:
+        shared = {"redis_url": redis.url}
+        with _served(workshop, **shared) as http:
+            handle = http.post("/scope", json={"scope": {"paths": ["store/**"]}}).json()["scope_id"]
+        with _served(workshop, **shared) as http:
+            redis.kill()
+            failed = http.post("/search", json={"query": QUESTION, "scope_id": handle})
+            report = _report(workshop.home, failed)
+    assert failed.status_code == 404
+    assert any("Redis does not answer" in limit for limit in failed.json()["limits"])
+    assert report.stopped_because.startswith("scope.fetch failed: Redis does not answer (ConnectionError)")
+    assert [step.kind for step in report.steps] == ["scope.open", "scope.fetch"]
 
 
 KILLED = """
