@@ -81,7 +81,9 @@ class RunpackWriter:
 
     def now(self, run_id: str) -> runpack.Built | None:
         """Pack a run on demand."""
-        return runpack.build(self._home, run_id, trigger="demand", settings=self._settings, readiness=self._readiness)
+        return runpack.build(
+            self._home, run_id, trigger=runpack.DEMAND, settings=self._settings, readiness=self._readiness
+        )
 
     def close(self) -> None:
         """Finish what was asked for."""

@@ -65,7 +65,7 @@ def pack(run_id: RunId = "last", as_json: Json = False) -> None:
     from codeintel_core.reports.run_report import canonical
 
     home, settings = _home()
-    built = runpacks.build(home, canonical(home, run_id), trigger="demand", settings=settings)
+    built = runpacks.build(home, canonical(home, run_id), trigger=runpacks.DEMAND, settings=settings)
     if built is None:
         raise StorageFailed(f"the runpack could not be written to {home.runpacks}; the log on stderr says why")
     found = {"runpack": built.run_id, "path": str(built.path), "size_bytes": built.size_bytes}

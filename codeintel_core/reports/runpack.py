@@ -33,6 +33,7 @@ from codeintel_core.telemetry.redaction import redacted
 from codeintel_core.traces import lookup
 
 FORMAT = 1
+DEMAND = "demand"
 MAX_BYTES = 4 << 20
 MAX_PART_BYTES = 1 << 20
 _LOG_LINES = 200
@@ -93,7 +94,7 @@ def build(
     Args:
         home: where ledgers and traces are, and where it goes.
         run_id: of a run whose ledger is kept, or `last`.
-        trigger: bounded name of what asked: error, demand or sensor.
+        trigger: bounded name of what asked: error, DEMAND or sensor.
         settings: those of this process.
         readiness: asked for the state of the server, where there is one.
     """
@@ -104,7 +105,8 @@ def build(
             path = _stored(home, run_id, data, settings.runpack_keep)
             current.set(size_bytes=len(data))
             current.event(RUNPACK_READY, run_id=run_id, size_bytes=len(data))
-            _log.info("%s %s", RUNPACK_READY, run_id, extra={"run_id": run_id, "event": RUNPACK_READY})
+            level = logging.INFO if trigger == DEMAND else logging.WARNING  # who asked for it need not be told
+            _log.log(level, "%s %s", RUNPACK_READY, run_id, extra={"run_id": run_id, "event": RUNPACK_READY})
         metrics.RUNPACKS.labels(trigger, "written").inc()
         metrics.RUNPACK_BYTES.observe(len(data))
         return Built(run_id, path, len(data))

@@ -17,6 +17,7 @@ from fastmcp import Client
 from running import running
 from workshop import Workshop, settings_for
 
+from codeintel_core.errors import ModelUnavailable
 from codeintel_core.telemetry import providers
 from codeintel_serving.services import Services
 from tests.fake_endpoint import FakeEndpoint, Reply, Request, completion, said, streamed
@@ -52,6 +53,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
     """Everything this process exports; providers are set up anew before and after."""
     with OtlpReceiver() as found:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
+        monkeypatch.setattr(providers, "_SHUTDOWN_MS", 60_000)  # a shutdown then returns once everything has arrived
         providers.shutdown()
         yield found
         monkeypatch.undo()
@@ -178,6 +180,23 @@ def test_an_exporter_that_is_down_or_hangs_changes_nothing(workshop: Workshop, m
                     assert report["status"] == "ok"
     monkeypatch.undo()
     providers.shutdown()
+
+
+def _no_encoder() -> None:
+    raise ModelUnavailable("the tokenizer does not load")
+
+
+def test_a_runpack_is_announced_in_the_trace_of_the_request_that_failed(
+    workshop: Workshop, receiver: OtlpReceiver
+) -> None:
+    with Services(settings_for(workshop.home), encoder=_no_encoder) as services, running(services) as url:
+        failed = httpx.post(f"{url}/search", json={"query": "x", "mode": "semantic"}, timeout=60).json()
+    providers.shutdown()
+    (pack,) = [span for span in receiver.spans if span.name == "runpack.build"]
+    assert (pack.trace_id, pack.events) == (failed["trace_id"], ["runpack.ready"])
+    (said,) = [record for record in receiver.logs if record.name == "runpack.ready"]
+    assert said.attributes["codeintel.run_id"] == failed["runpack"]
+    assert (said.trace_id, said.span_id) == (pack.trace_id, pack.span_id)
 
 
 def test_notable_traces_are_kept_and_others_left(
