@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
+from pydantic import TypeAdapter
+
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.generation import Generation
 from codeintel_core.home import Home
@@ -18,6 +20,8 @@ from codeintel_core.telemetry import Run, Status, StepRecord, current_run, metri
 from codeintel_core.traces.record import AnswerTrace, TraceJournal
 from codeintel_serving.access.principal import LOCAL, Principal
 from codeintel_serving.models import IndexEntry, StageModel
+
+_STAGES = TypeAdapter(list[StageModel])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,10 @@ def _findings(ended: Run, trace: AnswerTrace) -> list[str]:
 
 def stages_of(steps: Sequence[StepRecord]) -> list[StageModel]:
     """The audit trail of an answer: what each step did."""
-    return [
-        StageModel(name=s.kind, status=s.status.value, reason=s.reason, start_ms=s.start_ms, ms=s.duration_ms)
+    return _STAGES.validate_python([
+        {"name": s.kind, "status": s.status.value, "reason": s.reason, "start_ms": s.start_ms, "ms": s.duration_ms}
         for s in steps
-    ]
+    ])  # fmt: skip
 
 
 def note_generations(trace: AnswerTrace, generations: Sequence[Generation]) -> None:

@@ -38,9 +38,8 @@ class Place(Protocol):
 _here: ContextVar[Place | None] = ContextVar("codeintel_place", default=None)
 
 
-def current() -> Place | None:
-    """Where this code is, None outside of every run and step."""
-    return _here.get()
+current = _here.get
+"""Where this code is, None outside of every run and step."""
 
 
 def enter(place: Place) -> tuple[Token[Place | None], Token[Context] | None]:

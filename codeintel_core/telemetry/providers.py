@@ -24,9 +24,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from codeintel_core.settings import get_settings
-from codeintel_core.telemetry.conventions import SCHEMA_URL, Status
+from codeintel_core.telemetry.conventions import SCHEMA_URL
 from codeintel_core.telemetry.sampling import Judge, Redacting, TailSampling
-from codeintel_core.telemetry.spans import Attribute, Value
+from codeintel_core.telemetry.spans import Attribute
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -105,15 +105,8 @@ def judge_later(span: trace.Span, judge: Judge) -> None:
         sampling.judge_later(context.trace_id, context.span_id, judge)
 
 
-def measure(kind: str, status: Status, seconds: float, attributes: Mapping[str, Value]) -> None:
-    """Record a finished step in the OTLP metrics, when they are exported."""
-    instruments = get().instruments
-    if instruments is not None:
-        instruments.step(kind, status, seconds, attributes)
-
-
 def measure_request(operation: str, seconds: float, attributes: Mapping[str, Attribute]) -> None:
-    """Record a finished HTTP or MCP request likewise."""
+    """Record a finished HTTP or MCP request in the OTLP metrics, when they are exported."""
     instruments = get().instruments
     if instruments is not None:
         instruments.request(operation, seconds, attributes)

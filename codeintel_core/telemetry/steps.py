@@ -11,7 +11,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from opentelemetry import trace
+from opentelemetry.trace import INVALID_SPAN, Span, StatusCode
 
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
 from codeintel_core.telemetry import metrics, position, providers, redaction, spans
@@ -29,6 +29,11 @@ _NO_PARENT = "0" * 16
 class Step:
     """One stage of a run. Ends exactly once; whoever ends it first decides its status."""
 
+    __slots__ = (
+        "_attributes", "_entered", "_is_open", "_lock", "_parent_id", "_run", "_skip_reason", "kind", "span", "span_id",
+        "started", "trace",
+    )  # fmt: skip
+
     def __init__(self, kind: str, attributes: dict[str, Value]) -> None:
         if kind not in KINDS:
             raise ValueError(f"unknown step kind {kind!r}; the closed list is telemetry/conventions.py")
@@ -42,7 +47,7 @@ class Step:
         self._parent_id = above.span_id if above is not None else _NO_PARENT
         tracer = providers.get().tracer
         if tracer is None:
-            self.span: trace.Span = trace.INVALID_SPAN
+            self.span: Span = INVALID_SPAN
             self.trace, self.span_id = above.trace if above is not None else new_trace(), new_span_id()
         else:
             name, span_kind = spans.name_and_kind(kind, attributes)
@@ -92,13 +97,13 @@ class Step:
         return Inside(self)
 
     def _recorded(self, status: Status, reason: str, detail: str) -> StepRecord:
-        """The record of the step, published to span, log and metrics."""
+        """The record of the step, published to span and log."""
         seconds = time.monotonic() - self.started
         start_s = self.started - self._run.started_monotonic if self._run is not None else 0.0
         record = StepRecord(
             self.kind,
             status,
-            redaction.reason(reason),
+            redaction.reason(reason) if reason else "",
             int(start_s * 1e6) / 1000,
             int(seconds * 1e6) / 1000,
             redaction.attributes(self._attributes),
@@ -106,22 +111,25 @@ class Step:
             self._parent_id,
             redacted(detail) if detail else "",
         )
+        exported = providers.get()
         try:
-            self._publish(record, seconds)
+            if self._run is None:  # else the run counts its steps when it ends
+                metrics.step_seconds(self.kind, status.value).observe(seconds)
+            if _log.isEnabledFor(logging.DEBUG):
+                with self.around():
+                    _log.debug("%s %s", self.kind, status, extra=_logged(record, self._run))
+            if exported.instruments is not None:
+                exported.instruments.step(self.kind, status, seconds, record.attributes)
+            if self.span is not INVALID_SPAN:
+                self._export(record)
         except Exception:  # telemetry never breaks a request
             metrics.TELEMETRY_ERRORS.inc()
         return record
 
-    def _publish(self, record: StepRecord, seconds: float) -> None:
-        metrics.step_seconds(record.kind, record.status.value).observe(seconds)
-        if self.span.is_recording():
-            self.span.set_attributes(spans.attributes_of(record.kind, record.status, record.reason, record.attributes))
-            if record.status in (Status.FAILED, Status.TIMED_OUT):
-                self.span.set_status(trace.StatusCode.ERROR, redacted(record.detail or record.reason))
-        if _log.isEnabledFor(logging.DEBUG):
-            with self.around():
-                _log.debug("%s %s", record.kind, record.status, extra=_logged(record, self._run))
-        providers.measure(record.kind, record.status, seconds, record.attributes)
+    def _export(self, record: StepRecord) -> None:
+        self.span.set_attributes(spans.attributes_of(record.kind, record.status, record.reason, record.attributes))
+        if record.status in (Status.FAILED, Status.TIMED_OUT):
+            self.span.set_status(StatusCode.ERROR, redacted(record.detail or record.reason))
         self.span.end()
 
     def __enter__(self) -> Self:

@@ -122,12 +122,12 @@ def test_everything_joins(workshop: Workshop, spans: InMemorySpanExporter, event
         assert f"{span.context.trace_id:032x}" == traces_of[line["run_id"]]
         assert (span.attributes or {})["codeintel.step"] == line["kind"]
         assert (span.attributes or {})["codeintel.status"] == line["status"]
-    # spans -> ledger, of these requests
+    # spans -> ledger, of these requests; a runpack is made of the finished ledger, which cannot hold its making
     ours = {int(trace_id, 16) for trace_id in traces_of.values()}
     orphans = [
         span.name for span_id, span in finished.items()
         if "codeintel.step" in (span.attributes or {}) and span.context and span.context.trace_id in ours
-        and span_id not in steps
+        and span_id not in steps and span.name != "runpack.build"
     ]  # fmt: skip
     assert orphans == []
     # logs -> ledger, and back
