@@ -9,11 +9,14 @@ import threading
 import uuid
 from contextlib import nullcontext
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from opentelemetry import trace
 
 from codeintel_core.errors import DeadlineExceeded, UnknownFile
-from codeintel_core.telemetry import Run, Status, current_run, ledger, metrics, run, step
+from codeintel_core.telemetry import Run, Status, current_run, ledger, metrics, note, propagation, run, step
+from codeintel_core.telemetry.ledger import Ledger
 from codeintel_core.telemetry.runs import well_formed_run_id
 
 
@@ -82,6 +85,38 @@ def test_a_step_that_was_ended_inside_its_block_keeps_that_status() -> None:
     with run("search", None) as current, step("synthesize") as ended:
         ended.end(Status.TIMED_OUT, "budget")
     assert [record.status for record in current.steps] == [Status.TIMED_OUT]
+
+
+def test_a_stage_that_takes_no_time_is_one_write_with_both_lines(tmp_path: Path) -> None:
+    with run("search", tmp_path) as current, step("retrieve.gather") as around:
+        with mock.patch.object(Ledger, "append", autospec=True, side_effect=Ledger.append) as append:
+            note("retrieve.sparse", Status.SKIPPED, "not_configured", candidates=3)
+        assert append.call_count == 1
+    record = current.steps[0]
+    assert (record.status, record.reason, record.parent_id) == (Status.SKIPPED, "not_configured", around.span_id)
+    lines = [line for line in _lines(tmp_path) if line.get("kind") == "retrieve.sparse"]
+    assert [line["event"] for line in lines] == ["begin", "end"]
+    assert lines[1]["attributes"] == {"candidates": 3}
+
+
+def test_secrets_are_masked_in_every_text_of_a_line(tmp_path: Path) -> None:
+    token = "ghp_" + "Ab1" * 12
+    for _ in range(2):  # what is remembered of texts that were looked at must not let one through
+        with run("search", tmp_path, session_id=token) as current:
+            with step("fuse.scores", reason=token, count=1):
+                pass
+            step("rerank").end(Status.FAILED, f"says {token}", f"in {token}")
+        assert token not in str(current.steps)
+    assert all(token not in path.read_text() for path in tmp_path.rglob("*.jsonl"))
+
+
+def test_what_embeds_us_finds_no_parent_that_nobody_exports() -> None:
+    theirs = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False, trace_flags=trace.TraceFlags(1)))
+    with trace.use_span(theirs), run("search", None) as current, step("fuse.scores") as inner:
+        assert trace.get_current_span() is theirs
+        assert current.trace_id == f"{1:032x}"
+        assert propagation.carrier()["traceparent"] == f"00-{1:032x}-{inner.span_id}-01"
+    assert propagation.carrier() == {}
 
 
 def test_an_unknown_kind_is_a_mistake_of_ours() -> None:
@@ -153,7 +188,7 @@ def test_an_attribute_that_cannot_be_recorded_is_counted_and_nothing_else(tmp_pa
         pass
     assert len(current.steps) == 1
     assert _errors() > before
-    assert _lines(tmp_path)[-1]["event"] == "done"
+    assert [line["event"] for line in _lines(tmp_path)] == ["run", "begin", "end", "done"], "it did not die there"
 
 
 def test_a_step_that_ends_after_its_run_is_dropped_quietly(tmp_path: Path) -> None:
