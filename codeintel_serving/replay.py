@@ -81,7 +81,9 @@ def replay(home: Home, settings: Settings, parts: Mapping[str, Any]) -> Replay:
     without = _left_out(report["channels"])
     is_reranked = report["coverage"]["rerank"]["state"] == "ran"
     recorded = [int(candidate["chunk_id"]) for candidate in row["candidates"]]
-    limit = max(len(recorded), settings.rerank_candidates if is_reranked else 1)
+    steps = {step["kind"]: step["attributes"] for step in report["steps"]}
+    limit = max(len(recorded), steps["rerank"]["candidates"] if is_reranked else 1)
+    per_file = (steps.get("rank.select") or steps.get("cache.results") or {}).get("per_file") or None
     tuned = tunings.tuned(home, row.get("tuning_id") or "")
     wide = settings.model_copy(update={"retrieval_budget_ms": _BUDGET_MS})
     scope = ScopeModel.model_validate_json(row["scope"]).as_scope()
@@ -93,7 +95,7 @@ def replay(home: Home, settings: Settings, parts: Mapping[str, Any]) -> Replay:
         try:
             found = engine.search(
                 row["query"], generations, scope=scope, limit=limit, mode=Mode(row["mode"]),
-                deadline=Deadline.after(_BUDGET_MS / 1000),
+                deadline=Deadline.after(_BUDGET_MS / 1000), per_file=per_file,
             )  # fmt: skip
         finally:
             for generation in generations:

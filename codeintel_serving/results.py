@@ -12,7 +12,7 @@ from codeintel_core.retrieval.modes import Mode
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry import Status, note
 
-_Key = tuple[tuple[str, ...], str, Scope, Mode, int, str]
+_Key = tuple[tuple[str, ...], str, Scope, Mode, int, int | None, str]
 
 
 class CachedSearch:
@@ -31,6 +31,7 @@ class CachedSearch:
         limit: int,
         mode: Mode = Mode.AUTO,
         deadline: Deadline | None = None,
+        per_file: int | None = None,
     ) -> SearchResult:
         """As `SearchEngine.search`, with a step `cache.results` when nothing was searched.
 
@@ -41,11 +42,13 @@ class CachedSearch:
         tuning_id = self._engine.tuning().tuning_id
         until = deadline or Deadline.after(2 * self._budget_s)
         found, result = self._memo.get(
-            (gen_ids, tuning_id, scope, mode, limit, query.strip()),
-            lambda: self._engine.search(query, generations, scope=scope, limit=limit, mode=mode, deadline=deadline),
+            (gen_ids, tuning_id, scope, mode, limit, per_file, query.strip()),
+            lambda: self._engine.search(
+                query, generations, scope=scope, limit=limit, mode=mode, deadline=deadline, per_file=per_file
+            ),
             until,
             keep=lambda found: not found.degraded and not found.notes and found.tuned.tuning_id == tuning_id,
         )
         if result != "miss":
-            note("cache.results", Status.COMPLETED, result=result, hits=len(found.hits))
+            note("cache.results", Status.COMPLETED, result=result, hits=len(found.hits), per_file=per_file or 0)
         return found

@@ -174,6 +174,7 @@ class Services:
                 generations,
                 scope=resolved.scope,
                 limit=request.limit,
+                per_file=request.per_file,
                 mode=request.mode,
                 deadline=Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None,
             )

@@ -38,6 +38,7 @@ from codeintel_core.telemetry import Status, metrics, note, step
 
 MAX_QUERY_CHARS = 10_000
 MAX_LIMIT = 200
+MAX_PER_FILE = 100
 MAX_MATCHES = 20
 TUNING = "tuning"
 _SCALED = "scores"
@@ -152,11 +153,12 @@ class SearchEngine:
         limit: int,
         mode: Mode = Mode.AUTO,
         deadline: Deadline | None = None,
+        per_file: int | None = None,
     ) -> SearchResult:
-        """Search pinned generations.
+        """Search pinned generations; of one file come at most `per_file` hits, by default as the settings say.
 
         Raises:
-            InvalidRequest: empty or too long query, limit out of range.
+            InvalidRequest: empty or too long query, limit or per_file out of range.
             InvalidPattern: mode `regex` or `exact` with a pattern that cannot be run.
             ChannelUnavailable: mode `sparse` without a sparse model or index.
             RetrievalUnavailable: every channel that was asked failed or timed out.
@@ -164,6 +166,9 @@ class SearchEngine:
         query = check_query(query)
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidRequest(f"limit must be 1..{MAX_LIMIT}")
+        per_file = self._settings.max_per_file if per_file is None else per_file
+        if not 1 <= per_file <= MAX_PER_FILE:
+            raise InvalidRequest(f"per_file must be 1..{MAX_PER_FILE}")
         deadline = (deadline or Deadline.after(60)).within(self._settings.retrieval_budget_ms / 1000)
         with step("query.profile") as current:
             asked = profile(query)
@@ -197,9 +202,9 @@ class SearchEngine:
             current.set(asked=len(kept), found=len(chunks))
         with step("rank.priors", without=",".join(sorted(self._ranking.without_priors))):
             scored = priors.apply(query, kept, chunks, self._ranking.without_priors)
-        with step("rank.select", per_file=self._settings.max_per_file) as current:
+        with step("rank.select", per_file=per_file) as current:
             ids, copies, capped = select(
-                priors.ordered(scored.scores), chunks, limit=limit, per_file=self._settings.max_per_file,
+                priors.ordered(scored.scores), chunks, limit=limit, per_file=per_file,
                 collapse=self._ranking.collapse_copies,
             )  # fmt: skip
             ranks = _ranks(completed, frozenset(ids))

@@ -156,13 +156,16 @@ class _Pipeline:
         scope, generations = resolved.scope, resolved.generations
         note_generations(row, generations)
         self._tell_stages(run)
-        depth = max(request.top_k, services.settings.rerank_candidates if services.reranker else 0)
+        read = (request.rerank_top_n or services.settings.rerank_candidates) if services.reranker else 0
+        depth = max(request.top_k, read)
         found = await self._in_thread(
             lambda: services.results.search(
                 request.question, generations, scope=scope, limit=depth, deadline=self._budget.total
             )
         )
-        reranked = await rerank(services.reranker, request.question, found, request.top_k, self._budget.rerank())
+        reranked = await rerank(
+            services.reranker, request.question, found, request.top_k, self._budget.rerank(), read=read
+        )
         found = reranked.found
         note_hits(row, found)
         self._tell_stages(run)

@@ -28,9 +28,9 @@ _BY_NAME = (QueryKind.IDENTIFIER, QueryKind.PATH)
 
 
 async def rerank(
-    model: ScoreModel | None, question: str, found: SearchResult, limit: int, deadline: Deadline
+    model: ScoreModel | None, question: str, found: SearchResult, limit: int, deadline: Deadline, *, read: int
 ) -> Reranked:
-    """The first `limit` hits after reranking.
+    """The first `limit` hits after the best `read` of them were reranked; the others stay behind these, as they were.
 
     A name or a path is ranked by its definition, which a cross-encoder knows nothing of: those are left alone.
     """
@@ -38,17 +38,18 @@ async def rerank(
         note("rerank", Status.SKIPPED, "no reranker is configured")
         return Reranked(replace(found, hits=found.hits[:limit]))
     is_reordered = False
+    candidates, others = found.hits[:read], found.hits[read:]
     try:
-        with step("rerank", model=model.endpoint.model, candidates=len(found.hits)) as current:
+        with step("rerank", model=model.endpoint.model, candidates=len(candidates)) as current:
             if found.profile.kind in _BY_NAME:
                 current.skip(f"{found.profile.kind} query")
-            elif len(found.hits) < 2:
+            elif len(candidates) < 2:
                 current.skip("nothing to reorder")
             else:
-                scores = await model.score(question, [_document(hit) for hit in found.hits], deadline)
+                scores = await model.score(question, [_document(hit) for hit in candidates], deadline)
                 order = sorted(range(len(scores)), key=lambda at: (-scores[at], at))
                 current.set(moved=sum(at != rank for rank, at in enumerate(order)), best=round(max(scores), 4))
-                found = replace(found, hits=_ranked([found.hits[at] for at in order]))
+                found = replace(found, hits=_ranked([*(candidates[at] for at in order), *others]))
                 is_reordered = True
     except CodeIntelError as error:
         why = f"not reranked: {without_server_paths(str(error))}"

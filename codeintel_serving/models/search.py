@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from codeintel_core.retrieval.engine import MAX_LIMIT
+from codeintel_core.retrieval.engine import MAX_LIMIT, MAX_PER_FILE
 from codeintel_core.retrieval.modes import Mode
 from codeintel_serving.models.base import Flag, Limit, Model, Query, example
 from codeintel_serving.models.envelope import Envelope
@@ -23,6 +25,9 @@ class SearchRequest(PagedRequest):
 
     query: Query = Field(description="A name, a path, an error text or a question.")
     limit: Limit = Field(10, description=f"Most results, 1..{MAX_LIMIT}.")
+    per_file: Annotated[int, Field(strict=True, ge=1, le=MAX_PER_FILE)] | None = Field(
+        None, description=f"Most results of one file, 1..{MAX_PER_FILE}; the server's own (`max_per_file`) when null."
+    )
     mode: Mode = Field(Mode.AUTO, description=MODES)
     explain: Flag = Field(False, description="Whether each result says how its score came about.")
 

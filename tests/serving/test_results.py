@@ -38,10 +38,11 @@ def test_the_same_question_is_searched_once_per_scope(workshop: Workshop, search
         first = services.search(SearchRequest(query="publish a generation"), CLI)
         again = services.search(SearchRequest(query=" publish a generation "), CLI)
         services.search(SearchRequest(query="publish a generation", limit=2), CLI)
+        services.search(SearchRequest(query="publish a generation", per_file=1), CLI)
         services.search(SearchRequest(query="publish a generation", scope={"paths": ["web/**"]}), CLI)
     assert again.results == first.results
     assert again.run_id != first.run_id
-    assert len(searched) == 3
+    assert len(searched) == 4
     journal = workshop.home.trace_journal
     stored = tables.read_day(tables.traces(workshop.home), days(journal)[-1])
     rows = {row["run_id"]: row for row in stored.to_pylist()}

@@ -28,9 +28,9 @@ QUESTION = "how is a generation published atomically?"
 pytestmark = pytest.mark.e2e
 
 
-def _asked(http: httpx.Client, path: str = "/answer") -> dict[str, object]:
+def _asked(http: httpx.Client, path: str = "/answer", **more: object) -> dict[str, object]:
     key = "question" if path == "/answer" else "query"
-    answered = http.post(path, json={key: f"{QUESTION} {uuid.uuid4()}"})
+    answered = http.post(path, json={key: f"{QUESTION} {uuid.uuid4()}", **more})
     answered.raise_for_status()
     found: dict[str, object] = answered.json()
     return found
@@ -118,8 +118,8 @@ def test_an_error_of_ours_names_its_runpack_and_the_pack_names_the_cause(worksho
 
 
 def test_a_replay_finds_the_same_hits(http: httpx.Client, services: Services) -> None:
-    for path in ("/search", "/answer"):
-        run_id = str(_asked(http, path)["run_id"])
+    for path, more in (("/search", {}), ("/search", {"per_file": 1}), ("/answer", {})):
+        run_id = str(_asked(http, path, **more)["run_id"])
         assert services.runpacks.now(run_id) is not None
         found = replays.replay(services.home, services.settings, runpack.open_pack(services.home, run_id))
         assert found.recorded

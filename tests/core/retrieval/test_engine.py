@@ -173,8 +173,9 @@ def test_only_the_owners_of_candidates_are_asked(
 def test_no_file_takes_every_place(generation: Generation) -> None:
     for limit in (1, 2, 4):
         (engine,) = [next(_engine(specimen.HashEncoder, max_per_file=limit))]
-        paths = [hit.chunk.path for hit in _search(engine, "ledger append line path", generation).hits]
-        assert paths.count("src/ledger.py") == limit
+        for asked, most in ((None, limit), (3, 3)):  # a caller's own cap goes before the setting
+            found = engine.search("ledger append line path", [generation], scope=_EVERYTHING, limit=10, per_file=asked)
+            assert [hit.chunk.path for hit in found.hits].count("src/ledger.py") == most
         engine.close()
 
 

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hits import hit
 from workshop import Workshop, settings_for
 
+from codeintel_core.deadline import Deadline
 from codeintel_core.models import score
+from codeintel_core.retrieval.engine import SearchResult
+from codeintel_core.retrieval.profile import profile
 from codeintel_serving.answer import orchestrator
+from codeintel_serving.answer.rerank import rerank
 from codeintel_serving.models import AnswerRequest, AnswerResponse
 from codeintel_serving.readiness import readiness
 from codeintel_serving.recording import Caller
@@ -36,6 +41,7 @@ def reranker() -> Iterator[FakeEndpoint]:
 
 
 def wire(workshop: Workshop, fake: FakeEndpoint, **changes: Any) -> Services:
+    changes = {"rerank_budget_ms": 20_000, **changes}  # whatever else the machine does
     settings = settings_for(workshop.home, rerank_base_url=fake.url, rerank_model="tiny", **changes)
     services = Services(settings, encoder=lambda: workshop.encoder)
     services.warm()
@@ -64,6 +70,24 @@ def test_the_rerankers_order_is_the_order_of_the_citations(workshop: Workshop, r
     assert answer.citations[0].symbol == "swap_pointer"
     assert len(reranker.requests[0].body["documents"]) > 3
     assert 0 <= answer.confidence.value <= 1
+
+
+def test_only_the_best_are_read_and_the_others_stay_behind_them(workshop: Workshop, reranker: FakeEndpoint) -> None:
+    with wire(workshop, reranker) as services:
+        asked(services, top_k=1, rerank_top_n=3)
+        assert len(reranker.requests[0].body["documents"]) == 3
+        hits = [hit(f"{name}\n", rank=rank) for rank, name in enumerate(["first", "swap_pointer", "swap_pointer"], 1)]
+        found = SearchResult(hits, profile(QUESTION), {}, len(hits))
+
+        async def order(read: int) -> list[int]:
+            try:
+                reranked = await rerank(services.reranker, QUESTION, found, 3, Deadline.after(20), read=read)
+            finally:
+                await services.aclose()
+            return [hit.chunk.chunk_id for hit in reranked.found.hits]
+
+        assert asyncio.run(order(2)) == [2, 1, 3]
+        assert asyncio.run(order(3)) == [2, 3, 1]
 
 
 @pytest.mark.parametrize(

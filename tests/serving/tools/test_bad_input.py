@@ -67,6 +67,10 @@ CASES: list[tuple[str, dict[str, Any], int, str, str]] = [
     *(("blame", {"path": "store/publish.py", **lines}, 422, "invalid-request", said) for lines, said in LINES),
     *(("grep", {"pattern": pattern, "regex": True}, 400, "invalid-pattern", "") for pattern in PATTERNS),
     *(("symbols", {"pattern": pattern}, 400, "invalid-pattern", "") for pattern in PATTERNS if pattern),
+    *(("search", {"query": "x", "per_file": n}, 422, "invalid-request", said)
+      for n, said in ((0, "1"), (-1, "1"), (101, "100"), (1.5, "integer"), ("5", "integer"))),
+    *(("answer", {"question": "x", "rerank_top_n": n}, 422, "invalid-request", said)
+      for n, said in ((0, "1"), (-1, "1"), (201, "200"), (1.5, "integer"), ("5", "integer"))),
     ("grep", {"pattern": "x" * 10_000}, 422, "invalid-request", "1000"),
     ("grep", {"pattern": "x", "context": 21}, 422, "invalid-request", "20"),
     ("symbols", {}, 422, "invalid-request", "`name` or `pattern`"),

@@ -26,10 +26,13 @@ OF_THE_CALL = {"run_id", "trace_id", "stages", "expires_in_s"}
 OF_THE_PROCESS = {"readiness"}  # the command line is another process than the server
 
 REQUESTS: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "search": ({"query": "publish_generation", "limit": 3}, ["publish_generation", "--limit", "3"]),
+    "search": (
+        {"query": "publish_generation", "limit": 3, "per_file": 1},
+        ["publish_generation", "--limit", "3", "--per-file", "1"],
+    ),
     "answer": (
-        {"question": "how is a generation published?", "max_citations": 1},
-        ["how is a generation published?", "--max-citations", "1"],
+        {"question": "how is a generation published?", "max_citations": 1, "rerank_top_n": 5},
+        ["how is a generation published?", "--max-citations", "1", "--rerank-top-n", "5"],
     ),
     "grep": (
         {"pattern": "def (publish|swap)", "regex": True, "context": 1, "group_by": "folder"},
