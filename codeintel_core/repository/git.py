@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from codeintel_core.secrets import redact
 CONFIG = (
     "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false",
     "-c", "gc.auto=0", "-c", "maintenance.auto=false",
+    "-c", "core.bigFileThreshold=16m",  # what is larger is no text: no patch of it, and it is streamed
 )  # fmt: skip
 _MODE_SYMLINK = "120000"
 _MODE_SUBMODULE = "160000"
@@ -149,7 +150,7 @@ class GitRepository:
             return None
         return self.git("cat-file", "blob", blob)
 
-    def blobs(self, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    def blobs(self, oids: Iterable[str]) -> Generator[tuple[str, bytes]]:
         """Contents of many blobs through one `cat-file --batch` process, in the order asked.
 
         Raises:

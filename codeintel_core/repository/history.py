@@ -13,6 +13,7 @@ from datetime import datetime
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import GitFailed
+from codeintel_core.repository import pickaxe
 from codeintel_core.repository.bounded import bounded_git
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.masks import Masks
@@ -21,7 +22,8 @@ _LIST_BYTES = 20_000_000
 PATCH_BYTES = 400_000
 """Most bytes of one patch."""
 _PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color")
-_FORMAT = "--format=%H%n%an%n%aI%n%cI%n%s%n%b"
+_FORMAT = "%H%n%an%n%ae%n%aI%n%cI%n%s%n%b"
+_MOST_CANDIDATES = 20_000
 _BLAMED = re.compile(r"(?P<commit>[0-9a-f]{40,64}) (?P<before>\d+) (?P<line>\d+)(?: \d+)?")
 
 
@@ -45,15 +47,17 @@ class LogFilter:
         path: a file (its renames are followed) or a folder.
         is_file: which of the two.
         lines: of the file at the commit where the log starts, from 1, inclusive: commits that changed them.
-        text: commits that changed how often this text occurs.
+        text: commits that added or removed a line with this text, as the line is shown (see `pickaxe`).
+        is_shown: whether the content of (path, blob) may be looked at for that; all of it by default.
         since, until: commit times.
-        author: part of the author's name or address, in any case.
+        author: part of the author's name or address as they are shown, in any case.
     """
 
     path: str = ""
     is_file: bool = False
     lines: tuple[int, int] | None = None
     text: str = ""
+    is_shown: pickaxe.IsShown = field(default=lambda _path, _blob: True, compare=False)
     since: datetime | None = None
     until: datetime | None = None
     author: str = ""
@@ -69,7 +73,7 @@ class LogFilter:
         if self.author:
             found += ["--fixed-strings", "--regexp-ignore-case", f"--author={self.author}"]
         if self.text:
-            found.append(f"-S{self.text}")
+            found.append(pickaxe.option(self.text))
         if self.lines is not None:
             found += [f"-L{self.lines[0]},{self.lines[1]}:{self.path}", "--no-patch"]
         elif self.is_file:
@@ -81,23 +85,56 @@ def log(git: GitRepository, sha: str, wanted: LogFilter, *, limit: int, deadline
     """The newest `limit` commits reachable from the resolved commit `sha` that the filter lets through.
 
     Raises:
+        InvalidRequest: a text that cannot be looked for.
         DeadlineExceeded: git was not done in time.
         GitFailed: it exited with an error.
     """
-    paths = [wanted.path] if wanted.path and wanted.lines is None else []
-    arguments = ["log", "-z", _FORMAT, "--no-show-signature", f"--max-count={limit}", *_PLAIN, *wanted.arguments]
+    masks = Masks(git.path)
+    records = (
+        _by_text(git, sha, wanted, limit, deadline) if wanted.text else _records(git, sha, wanted, limit, deadline)
+    )
+    return [commit for record in records if (commit := _logged(record, masks, wanted.author)) is not None]
+
+
+def _records(git: GitRepository, sha: str, wanted: LogFilter, limit: int, deadline: Deadline) -> list[str]:
+    arguments = _arguments(sha, wanted, limit)
     out = bounded_git(
-        git.path, [*arguments, "--end-of-options", sha, "--", *paths], deadline=deadline, max_bytes=_LIST_BYTES
+        git.path,
+        [*arguments[:1], "-z", f"--format={_FORMAT}", *arguments[1:]],
+        deadline=deadline,
+        max_bytes=_LIST_BYTES,
     )
     records = out.text.split("\0")
-    whole = records[:-1] if out.is_cut else records
-    masks = Masks(git.path)
-    return [_logged(record, masks) for record in whole if record.strip()]
+    return [record for record in (records[:-1] if out.is_cut else records) if record.strip()]
 
 
-def _logged(record: str, masks: Masks) -> LoggedCommit:
-    sha, author, authored, committed, subject, body = record.lstrip("\n").split("\n", 5)
-    return LoggedCommit(sha, masks.text(author), authored, committed, masks.text(subject), masks.text(body.strip()))
+def _by_text(git: GitRepository, sha: str, wanted: LogFilter, limit: int, deadline: Deadline) -> list[str]:
+    """Records of commits that hold the text in a line that is shown; more are asked of git when some do not."""
+    asked, known = limit, dict[str, bool]()
+    while True:
+        found = pickaxe.candidates(git, _arguments(sha, wanted, asked), _FORMAT, deadline)
+        fresh = [one for one in found if one.record not in known]
+        holds = pickaxe.changes_a_shown_line(git, fresh, wanted.text, wanted.is_shown, deadline)
+        known |= zip((one.record for one in fresh), holds, strict=True)
+        records = [record for record, is_held in known.items() if is_held]
+        if len(records) >= limit or len(found) < asked or asked >= _MOST_CANDIDATES:
+            return records[:limit]
+        asked = min(4 * asked, _MOST_CANDIDATES)
+
+
+def _arguments(sha: str, wanted: LogFilter, limit: int) -> list[str]:
+    paths = [wanted.path] if wanted.path and wanted.lines is None else []
+    options = ["--no-show-signature", f"--max-count={limit}", *_PLAIN, *wanted.arguments]
+    return ["log", *options, "--end-of-options", sha, "--", *paths]
+
+
+def _logged(record: str, masks: Masks, author: str) -> LoggedCommit | None:
+    """The commit as it is shown; None when its author, as shown, does not have that part."""
+    sha, name, address, authored, committed, subject, body = record.lstrip("\n").split("\n", 6)
+    shown = masks.text(name)
+    if author.lower() not in f"{shown} <{masks.text(address)}>".lower():
+        return None
+    return LoggedCommit(sha, shown, authored, committed, masks.text(subject), masks.text(body.strip()))
 
 
 @dataclass(slots=True)

@@ -23,8 +23,8 @@ class AnswerRequest(ToolRequest):
     top_k: Limit = Field(10, description=f"Most spans to consider, 1..{MAX_LIMIT}.")
     rerank_top_n: Limit | None = Field(
         None,
-        description=f"How many of the best spans the reranker reads, 1..{MAX_LIMIT}, whatever `top_k`; the server's own "
-        "(`rerank_candidates`) when null, and no effect where no reranker is configured.",
+        description=f"How many of the best spans the reranker reads, 1..{MAX_LIMIT}, whatever `top_k`; the server's "
+        "own (`rerank_candidates`) when null; without effect where no reranker is configured.",
     )
     max_citations: Annotated[int, Field(strict=True, ge=1, le=MAX_CITATIONS)] = Field(
         5, description=f"Most citations, 1..{MAX_CITATIONS}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -9,8 +10,10 @@ from pydantic import Field
 
 from codeintel_core.errors import InvalidRequest
 from codeintel_core.generations.generation import Generation
-from codeintel_core.repository import history
+from codeintel_core.repository import history, pickaxe
 from codeintel_core.repository.history import LogFilter, LoggedCommit
+from codeintel_core.repository.pickaxe import IsShown
+from codeintel_core.secrets import is_denied, purged
 from codeintel_core.telemetry import step
 from codeintel_serving.budgeting import Rung, tokens_of
 from codeintel_serving.display import inline, printable
@@ -32,7 +35,11 @@ class HistoryRequest(PagedRequest):
 
     path: str = Field("", max_length=4_096, description="A file or folder, as `repo:path` or `path`; renames followed.")
     symbol: str = Field("", max_length=300, description="A symbol defined in the file `path`: commits of its lines.")
-    text: str = Field("", max_length=1_000, description="A text: commits that changed how often it occurs.")
+    text: str = Field(
+        "",
+        max_length=1_000,
+        description="A text within a line, without line ends: commits that added or removed a line with it.",
+    )
     since: str = Field("", max_length=40, description="Only commits from this date or time on (ISO 8601).")
     until: str = Field("", max_length=40, description="Only commits up to this date or time (ISO 8601).")
     author: str = Field("", max_length=200, description="Part of the author's name or address, in any case.")
@@ -72,7 +79,9 @@ def _history(call: Call[HistoryRequest]) -> HistoryResponse:
         logged: list[tuple[Generation, LoggedCommit]] = []
         for generation in generations:
             most = start + request.limit + 1  # one more, to know whether there is one
-            found = history.log(generation.git, generation.manifest.commit, wanted, limit=most, deadline=call.deadline)
+            filtered = replace(wanted, is_shown=_is_shown(call, generation)) if wanted.text else wanted
+            commit = generation.manifest.commit
+            found = history.log(generation.git, commit, filtered, limit=most, deadline=call.deadline)
             logged += [(generation, commit) for commit in found]
         logged.sort(key=lambda item: -_seconds(item[1].committed_at))  # stable: git's order within a repository
         logged = logged[: start + request.limit + 1]
@@ -90,6 +99,8 @@ def _wanted(call: Call[HistoryRequest]) -> tuple[list[Generation], LogFilter]:
     path, is_file, lines = "", False, None
     if "\0" in request.text + request.author:
         raise InvalidRequest("text and author hold no NUL")
+    if request.text:
+        pickaxe.check(request.text)
     if request.path:
         generation, path, is_file = targets.find_path(request.path, generations)
         generations = [generation]
@@ -108,6 +119,12 @@ def _wanted(call: Call[HistoryRequest]) -> tuple[list[Generation], LogFilter]:
         until=moment("until", request.until, is_end=True),
         author=request.author,
     )
+
+
+def _is_shown(call: Call[HistoryRequest], generation: Generation) -> IsShown:
+    """Files that are never read, or were purged, are not looked at in any commit."""
+    denied, gone = call.services.settings.secret_files, purged.load(call.services.home.purged)
+    return lambda path, blob: not (is_denied(path, denied) or gone.skips(generation.repo, path, blob))
 
 
 def _lines_of(generation: Generation, path: str, name: str) -> tuple[int, int]:

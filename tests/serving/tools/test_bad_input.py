@@ -83,7 +83,9 @@ CASES: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("history", {"since": "yesterday"}, 422, "invalid-request", "since is a date"),
     ("history", {"until": "2026-99-01"}, 422, "invalid-request", "until is a date"),
     ("history", {"symbol": "publish_generation"}, 422, "invalid-request", "needs `path`"),
-    ("history", {"text": "a\0b"}, 422, "invalid-request", "NUL"),
+    *(("history", {"text": text}, 422, "invalid-request", said)
+      for text, said in (("a\0b", "NUL"), ("a\nb", "within lines"), ("***", "'*'"))),
+    ("history", {"author": "a\0b"}, 422, "invalid-request", "NUL"),
     ("status", {"repos": ["shop"], "scope": {"repos": ["shop"]}}, 422, "invalid-request", "not both"),
     ("status", {"repos": ["shpo"]}, 404, "unknown-repository", "did you mean 'shop'?"),
     *((tool, {"scope": {"groups": ["x"]}, **more}, 404, "unknown-repository", "no group 'x'")
