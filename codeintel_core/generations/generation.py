@@ -74,7 +74,10 @@ class Generation:
         return self.manifest.repo
 
     def read_file(self, path: str) -> bytes | None:
-        """Content of a file in the pinned commit, secrets masked, or None when it is not a file there."""
+        """Content of a file in the pinned commit, secrets masked, or None when there is none or it was purged."""
+        file = self.catalog.file(path)
+        if file is not None and self._masks.hides(path, file.blob):
+            return None
         data = self._git.blob_at(self.manifest.commit, path)
         return None if data is None else self.cleaned(data)
 
@@ -90,9 +93,12 @@ class Generation:
     def texts(self, files: Sequence[FileRow]) -> Iterator[tuple[FileRow, bytes]]:
         """Files of the pinned commit and their text as UTF-8, masked, in the order given, through one git process.
 
+        What was purged since the generation was built is left out.
+
         Raises:
             GitFailed: a blob is missing from the mirror.
         """
+        files = [file for file in files if not self._masks.hides(file.path, file.blob)]
         for file, (_, data) in zip(files, self._git.blobs(file.blob for file in files), strict=True):
             shown = self.cleaned(data)
             yield file, shown if file.encoding == "utf-8" else shown.decode(file.encoding).encode()
@@ -105,7 +111,10 @@ class Generation:
         """`matches_source` of several chunks, through a git process that stays open; raises `GitFailed`."""
         files = self._objects.files_at(self.manifest.commit, [chunk.path for chunk in chunks])
         masked = {path: self.cleaned(data) for path, data in files.items()}
-        return [_is_span(chunk, masked.get(chunk.path)) for chunk in chunks]
+        return [
+            not self._masks.hides(chunk.path, chunk.blob) and _is_span(chunk, masked.get(chunk.path))
+            for chunk in chunks
+        ]
 
     def acquire(self) -> bool:
         """Take a reference; False when it is already closed."""

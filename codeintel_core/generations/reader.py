@@ -47,9 +47,10 @@ class RepositoryReader:
 
         At the first refresh there is no old one: then the newest ancestor that opens serves. What failed is tried again
         after 2, 4, 8 … seconds, at most 5 minutes, since a reason may pass (memory, descriptors, a lost mount). True
-        when swapped.
+        when swapped. A generation that was dropped on purpose is let go of, also when no other takes its place.
         """
         with self._lock:
+            self._let_go_of_dropped()
             wanted = current_id(self._home)
             serving = self._serving
             if wanted is None or (wanted == self._refused and self._clock() < self._retry_at):
@@ -112,6 +113,15 @@ class RepositoryReader:
             if self._serving is not None:
                 self._serving.retire()
                 self._serving = None
+
+    def _let_go_of_dropped(self) -> None:
+        serving = self._serving
+        if serving is not None and current_id(self._home) is None:  # purged, and nothing clean was left
+            self._serving = None
+            serving.retire()
+        with self._old_lock:
+            for gen_id in [gen_id for gen_id in self._old if not self._home.generation(gen_id).is_dir()]:
+                self._old.pop(gen_id).retire()
 
     def _note(self, wanted: str, problem: str) -> None:
         """Remember why `wanted` cannot be opened and when it is tried again; '' when it can."""

@@ -19,15 +19,19 @@ _SHORT = 10
 
 
 class Masks:
-    """The masks of what a mirror holds."""
+    """The masks of what a mirror holds; what is purged meanwhile counts from then on."""
 
     def __init__(self, mirror: Path) -> None:
         self._mirror = mirror
-        self._purged = purged.load(Home(mirror.parent.parent.parent).purged)
+        self._purged = purged.CurrentList(Home(mirror.parent.parent.parent).purged)
 
     def data(self, data: bytes) -> bytes:
         """The whole content of a file."""
-        return redact_bytes(self._purged.mask(data)[0])[0]
+        return redact_bytes(self._purged.get().mask(data)[0])[0]
+
+    def hides(self, path: str, blob: str) -> bool:
+        """Whether a file was purged as a whole."""
+        return self._purged.get().skips(self._mirror.parent.name, path, blob)
 
     def text(self, text: str) -> str:
         """A message or a name."""

@@ -62,6 +62,25 @@ def load(path: Path) -> PurgeList:
     )
 
 
+class CurrentList:
+    """The list in a file as it is now: read again whenever the file was replaced. Safe for several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: tuple[tuple[int, ...] | None, PurgeList] | None = None
+
+    def get(self) -> PurgeList:
+        """The list; a look at an unchanged file costs microseconds."""
+        try:
+            stat = self._path.stat()
+            seen: tuple[int, ...] | None = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        except FileNotFoundError:
+            seen = None
+        if self._known is None or self._known[0] != seen:
+            self._known = seen, load(self._path)
+        return self._known[1]
+
+
 def save(path: Path, entries: PurgeList) -> None:
     """Replace the list, durably and readable by the owner only."""
     stored = {

@@ -12,8 +12,9 @@ from codeintel_core.errors import InvalidRequest
 from codeintel_core.generations.generation import Generation
 from codeintel_core.repository import history, pickaxe
 from codeintel_core.repository.history import LogFilter, LoggedCommit
+from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.pickaxe import IsShown
-from codeintel_core.secrets import is_denied, purged
+from codeintel_core.secrets import is_denied
 from codeintel_core.telemetry import step
 from codeintel_serving.budgeting import Rung, tokens_of
 from codeintel_serving.display import inline, printable
@@ -123,8 +124,8 @@ def _wanted(call: Call[HistoryRequest]) -> tuple[list[Generation], LogFilter]:
 
 def _is_shown(call: Call[HistoryRequest], generation: Generation) -> IsShown:
     """Files that are never read, or were purged, are not looked at in any commit."""
-    denied, gone = call.services.settings.secret_files, purged.load(call.services.home.purged)
-    return lambda path, blob: not (is_denied(path, denied) or gone.skips(generation.repo, path, blob))
+    denied, masks = call.services.settings.secret_files, Masks(generation.git.path)
+    return lambda path, blob: not (is_denied(path, denied) or masks.hides(path, blob))
 
 
 def _lines_of(generation: Generation, path: str, name: str) -> tuple[int, int]:

@@ -6,12 +6,12 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from typer.testing import CliRunner
 
-from codeintel_core.errors import InvalidRequest
+from codeintel_core.errors import BuildFailed, InvalidRequest, NotIndexed, UnknownFile, UnknownGeneration
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.publish import current_id
 from codeintel_core.generations.reader import kept
@@ -29,11 +29,13 @@ from codeintel_serving.services import Services
 from tests.conftest import GitRepo, Repo
 from tests.core.secrets.planted import LINES, TOKENS, private_key, text
 from tests.serving.calling import call
+from tests.serving.running import until
 
 pytestmark = pytest.mark.e2e
 
 IN_ENV_FILE, IN_QUERY, IN_ENVIRONMENT = text(90, 24), "ghp" + "_" + text(91, 36), text(92, 40)
 CODENAME = "operation nightingale protocol"
+TICKET = "TICKET-" + "402117"
 UNSAID = "The gardener of Nightingale Heath waters roses at midnight."
 FILES = {
     "src/settings.py": "def planted_settings():\n"
@@ -178,6 +180,74 @@ def test_planted_secrets_are_nowhere_and_a_purge_removes_what_looked_harmless(ho
     file = served(home).catalog.file("docs/garden.md")
     assert file is not None
     assert file.skip_reason == "purged"
+
+
+def test_a_running_server_shows_nothing_of_what_is_purged(
+    home: Home, git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By pattern, by blob and by path; the last one so that no generation is left."""
+    files = {
+        "src/plans.py": f'def nightly_plan():\n    """See {TICKET} for the plan."""\n',
+        "docs/garden.md": f"# Garden\n\n{UNSAID}\n",
+        "docs/meadow.md": "# Meadow\n\nThe meadow of Nightingale Heath is mown by the moon.\n",
+    }
+    source = git_repo(files, name="garden")
+    mirror.add(home, str(source.path), name="garden")
+    first = runs.build(home, "garden")
+    settings = Settings(home=home.root, retrieval_budget_ms=20_000, watch_interval_s=0.05)
+    with Services(settings) as services:
+        services.start()
+        reader = services.library.reader("garden")
+
+        def shown(**scope: str) -> str:
+            asked: dict[str, dict[str, Any]] = {
+                "search": {"query": "nightly_plan garden meadow"},
+                "grep": {"pattern": ".", "regex": True},
+                "tree": {"depth": 9},
+                "history": {"diff": True},
+                "overview": {},
+            }
+            return "".join(call(services, name, **more, scope=scope).model_dump_json() for name, more in asked.items())
+
+        def swapped() -> bool:
+            return reader.serving is not None and reader.serving.manifest.gen_id == current_id(reader._home)
+
+        before = shown()
+        assert all(text in before for text in (TICKET, UNSAID, "mown by the moon"))
+        assert TICKET in shown(as_of=first.gen_id)
+
+        report = purge("--pattern", "TICKET-[0-9]{6}", "--yes")
+        assert (report["left"], report["generations"]) == ([], {"garden": [first.gen_id]})
+        until(swapped)
+        after = shown()
+        assert TICKET not in after
+        assert UNSAID in after
+        with pytest.raises(UnknownGeneration):
+            shown(as_of=first.gen_id)
+        assert places(home, TICKET) == []
+
+        source.commit({"docs/garden.md": None, "docs/moved.md": files["docs/garden.md"]})
+        blob = source.git("rev-parse", "HEAD:docs/moved.md")
+        report = purge("--blob", blob, "--yes")  # rebuilds at the new commit, where it has another name
+        assert report["left"] == []
+        until(swapped)
+        assert '"skipped":{"purged":1}' in shown()
+        assert UNSAID not in shown()
+        assert places(home, UNSAID) == []
+
+        # While a rebuild is going on, the entry alone counts; and when it fails, nothing is left to serve.
+        def fail(home: Home, name: str, *, force: bool) -> NoReturn:
+            with pytest.raises(UnknownFile):
+                call(services, "read", targets=["docs/meadow.md"])
+            assert "mown by the moon" not in call(services, "grep", pattern="moon").model_dump_json()
+            raise BuildFailed(f"{name} cannot be built")
+
+        monkeypatch.setattr(runs, "build", fail)
+        report = purge("garden", "--path", "docs/meadow.md", "--yes")
+        assert report["rebuilt"] == {"garden": "nothing; not rebuilt: garden cannot be built"}
+        until(lambda: reader.serving is None)
+        with pytest.raises(NotIndexed):
+            shown()
 
 
 def test_a_purge_that_cannot_be_meant_is_refused(home: Home, source: Repo) -> None:
