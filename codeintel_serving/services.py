@@ -35,7 +35,7 @@ from codeintel_serving.budgeting import page
 from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
 from codeintel_serving.feedback import FeedbackRequest, FeedbackResponse
 from codeintel_serving.freshness import Freshness
-from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit
+from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit, suspicions
 from codeintel_serving.models import ReadRequest, ReadResponse, ScopeModel, SearchRequest, SearchResponse, ToolRequest
 from codeintel_serving.probes import Probes
 from codeintel_serving.recording import (
@@ -187,7 +187,7 @@ class Services:
             index = self.freshness.entries(generations)
             note_lags(trace, index)
             searched = freshness.coverage(generations, found.degraded, found.idle)
-            trace.limits = [*freshness.warnings(index, searched), *found.notes]
+            trace.limits = [*freshness.warnings(index, searched), *found.notes, *suspicions(found.hits)]
             trace.status = "ok" if found.hits else "empty"
             return SearchResponse(
                 results=shown.items,

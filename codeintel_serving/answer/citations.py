@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from codeintel_core.errors import GitFailed
 from codeintel_core.generations.generation import Generation
+from codeintel_core.injection import signs
 from codeintel_core.retrieval.engine import Hit
 from codeintel_core.telemetry import metrics
 from codeintel_serving.answer.confidence import relevance
@@ -74,5 +75,6 @@ def citation(number: int, hit: Hit, generation: Generation) -> Citation:
         generation=manifest.gen_id,
         dagster_run_id=manifest.dagster_run_id,
         verified=True,
+        suspicious=list(signs(chunk.text)),
         snippet=chunk.text,
     )

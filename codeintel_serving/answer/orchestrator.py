@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.generations.generation import Generation
+from codeintel_core.injection import signs
 from codeintel_core.retrieval.engine import TUNING, SearchResult
 from codeintel_core.retrieval.modes import Mode
 from codeintel_core.stopping import Work, begin
@@ -38,6 +39,7 @@ from codeintel_serving.answer.events import (
 )
 from codeintel_serving.answer.rerank import Reranked, rerank
 from codeintel_serving.answer.writing import Writer, Written
+from codeintel_serving.hits import suspicions
 from codeintel_serving.models import AnswerRequest, AnswerResponse, Coverage, IndexEntry
 from codeintel_serving.problems import problem_of
 from codeintel_serving.recording import (
@@ -198,6 +200,7 @@ class _Pipeline:
             owners = {generation.manifest.gen_id: generation for generation in generations}
             verified = await self._in_thread(lambda: citations.verify(chosen, owners))
             current.set(verified=len(verified.hits), dropped=verified.dropped)
+            current.set(suspicious=sum(bool(signs(hit.chunk.text)) for hit in verified.hits))
         return verified
 
     def _state(self, found: SearchResult, generations: Sequence[Generation]) -> tuple[list[IndexEntry], Coverage]:
@@ -210,6 +213,7 @@ class _Pipeline:
     ) -> LimitsEvent:
         index, searched = state
         limits = freshness.problems(searched) + found.notes
+        told = suspicions(verified.hits)
         if verified.dropped:
             limits.append(f"{verified.dropped} citations were dropped: their text differs from the pinned source")
         trust = confidence.assess(
@@ -221,7 +225,12 @@ class _Pipeline:
             cited_share=written.cited_share,
         )
         return LimitsEvent(
-            [*limits, *written.limits], trust, index, searched, freshness.warnings(index, searched), written.model
+            [*limits, *written.limits, *told],
+            trust,
+            index,
+            searched,
+            [*freshness.warnings(index, searched), *told],
+            written.model,
         )
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:

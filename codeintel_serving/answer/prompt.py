@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError
+from codeintel_core.injection import signs
 from codeintel_core.models.chat import ChatModel, Message
 from codeintel_core.models.failures import EndpointFailed
 from codeintel_core.retrieval.engine import Hit
@@ -141,7 +142,9 @@ def _snippet(mark: str, number: int, hit: Hit, lines: Sequence[str]) -> str:
     chunk = hit.chunk
     shown = f"{chunk.start_line}-{chunk.start_line + len(lines) - 1}" if lines else str(chunk.start_line)
     place = f"{inline(chunk.path)} lines {shown}" + (f" ({inline(chunk.symbol)})" if chunk.symbol else "")
-    return template.SNIPPET.format(mark=mark, number=number, place=place, lines="\n".join(lines))
+    told = signs(chunk.text)
+    note = template.SUSPICIOUS.format(signs=", ".join(told)) if told else ""
+    return template.SNIPPET.format(mark=mark, number=number, place=place, note=note, lines="\n".join(lines))
 
 
 def _tokens(text: str) -> int:

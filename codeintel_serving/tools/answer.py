@@ -55,7 +55,9 @@ def _tokens(answer: str, cited: list[Citation]) -> int:
 
 def _text(found: AnswerResponse) -> str:
     cited = [
-        f"[{c.id}] {c.repo}:{inline(c.path)}:{c.start_line}-{c.end_line} @ {c.commit[:12]}" for c in found.citations
+        f"[{c.id}] {c.repo}:{inline(c.path)}:{c.start_line}-{c.end_line} @ {c.commit[:12]}"
+        + (f" (suspicious: it {', '.join(c.suspicious)})" if c.suspicious else "")
+        for c in found.citations
     ]
     return "\n".join([found.answer, *cited])
 

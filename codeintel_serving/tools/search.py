@@ -28,6 +28,7 @@ def _text(found: SearchResponse) -> str:
     lines = []
     for hit in found.results:
         lines.append(f"{hit.id} {inline(hit.symbol)} ({hit.kind}, {hit.score:.3f})")
+        lines += [f"  suspicious: it {', '.join(hit.suspicious)}"] if hit.suspicious else []
         lines += [f"  {line}" for line in explanation_lines(hit)]
     return "\n".join(lines or ["no results"])
 

@@ -252,6 +252,8 @@ def test_a_model_that_obeys_the_files_says_nothing_active_and_cites_nothing_new(
     assert "<" not in answer.answer
     assert not set("\x1b\u202e") & set(answer.answer)
     assert any("do not exist were dropped" in limit for limit in answer.limits)
+    assert answer.citations[0].suspicious[0] == "asks to drop instructions"
+    assert "UNTRUSTED: it asks to drop instructions" in chat.asked(CHAT)[-1].body["messages"][1]["content"]
 
 
 def test_a_client_that_leaves_stops_the_generation(workshop: Workshop, chat: FakeEndpoint) -> None:
