@@ -37,7 +37,20 @@ export const status = () => json("/status");
 export const dashboard = (days) => json(`/analytics/dashboard?days=${days}`);
 export const readiness = () => json("/readyz");
 export const search = (body, signal) => json("/search", { body, signal });
-export const read = (body) => json("/files/read", { body });
+export const feedback = (body) => json("/feedback", { body });
+
+const MOST_PAGES = 20;
+// Lines of a file as one piece; the server gives them in pages of whole lines.
+export async function read({ repo, path, first, last, as_of = "" }) {
+  const body = { targets: [`${repo}:${path}:${first}-${last}`], scope: { repos: [repo], as_of }, max_tokens: 20000 };
+  let found = null;
+  for (let page = 0, cursor = ""; page === 0 || (cursor && page < MOST_PAGES); page += 1) {
+    const { files: [part], budget } = await json("/read", { body: { ...body, cursor } });
+    found = found ? { ...found, text: `${found.text}\n${part.text}`, end_line: part.end_line } : part;
+    cursor = budget.next_cursor;
+  }
+  return found;
+}
 
 let described;
 // Whether the server has this address; what it lacks is not offered.

@@ -2,11 +2,13 @@
 
 import * as api from "./api.js";
 import { $, ago, count, el, fill, plain } from "./dom.js";
+import * as feedback from "./feedback.js";
+import * as generations from "./generations.js";
 import { prose } from "./prose.js";
 import * as side from "./side.js";
 import { copyLink, openSource, preview } from "./source.js";
 
-const BLANK = ["answer", "confidence", "limits", "index", "stages", "run", "problem", "none", "by"];
+const BLANK = ["answer", "confidence", "limits", "index", "stages", "run", "problem", "none", "by", "judge"];
 let running = null;  // AbortController of the request under way
 let again = null;  // what to do once a key was given
 let repositories = [];
@@ -45,6 +47,7 @@ function reset() {
   $("out").hidden = false;
   $("found").hidden = false;
   BLANK.forEach((id) => { $(id).hidden = true; });
+  feedback.about("");
   $("cards").replaceChildren();
   $("cards").classList.remove("compact");
   $("text").replaceChildren();
@@ -83,12 +86,16 @@ async function ask(question, signal) {
     limits: (found) => {
       side.confidence(found.confidence);
       side.limits(found.limits, found.warnings);
-      side.index(found.index, found.coverage);
+      side.index(found.index, found.coverage, switchTo);
       $("cards").classList.toggle("compact", found.model === "extractive");  // the answer quotes the same lines
       fill($("by"), found.model === "extractive" ? "Quoted from the index, without a chat model." : el("span", {}, "Written by ", plain(found.model), "."));
     },
     error: (problem) => { throw new api.Refused(problem, problem.status); },
-    trace: (row) => side.run({ run_id: row.run_id, trace_id: row.otel_trace_id }),
+    trace: (row) => {
+      side.run({ run_id: row.run_id, trace_id: row.otel_trace_id });
+      fill($("judge"), feedback.buttons(0, "the answer"));
+      feedback.about(row.run_id);
+    },
   };
   await api.answer({ question, scope: scope(), max_tokens: 20000 }, (name, data) => handlers[name]?.(data), signal);
   draw();
@@ -107,19 +114,33 @@ async function search(query, signal) {
   $("none").hidden = found.results.length > 0;
   if (!found.results.length) fill($("none"), "Nothing found. Try other words, or a wider scope.");
   side.limits([], [...found.warnings, found.budget.how_to_narrow].filter(Boolean));
-  side.index(found.index, found.coverage);
+  side.index(found.index, found.coverage, switchTo);
   side.run(found);
   say(count(found.results.length, "result"));
 }
 
+// Asks again of another generation of one repository; '' is the one that serves.
+function switchTo(repo, generation) {
+  $("repo").value = repo;
+  $("as-of").value = generation;
+  start();
+}
+
+function openCited(node) {
+  openSource(node.place);
+  if (node.place.verified) feedback.opened(node.place.id);
+}
+
 function card(cited, number) {
   const channels = Object.entries(cited.channels ?? {}).map(([name, at]) => el("span", { class: "chip" }, `${name} #${at.rank}`));
-  const node = el("li", { class: "card cited", tabIndex: -1, id: `cite-${number}`, onclick: (event) => { if (!event.target.closest("button") && !getSelection().toString()) openSource(cited); } },
+  const node = el("li", { class: "card cited", tabIndex: -1, id: `cite-${number}`, onclick: (event) => { if (!event.target.closest("button") && !getSelection().toString()) openCited(node); } },
     el("div", { class: "head" },
       el("span", { class: "n" }, String(number)),
-      el("button", { type: "button", class: "where", onclick: () => openSource(cited) },
+      el("button", { type: "button", class: "where", onclick: () => openCited(node) },
         plain(cited.path, "path"), el("span", { class: "at" }, `:${cited.start_line}–${cited.end_line}`)),
       cited.verified ? el("span", { class: "pill fresh", title: "Compared byte for byte with the pinned commit" }, "verified") : null,
+      cited.suspicious?.length ? el("span", { class: "pill behind", title: `It ${cited.suspicious.join(", ")}. Quoted as data.` }, "speaks to a model") : null,
+      cited.verified ? feedback.buttons(number, `citation ${number}`) : null,
       el("button", { type: "button", class: "quiet small", "aria-label": "Copy a link to this citation", onclick: () => copyLink(cited) }, "Copy link")),
     el("p", { class: "under muted" }, cited.symbol ? plain(cited.symbol, "mono") : null, repositories.length > 1 ? el("span", { class: "chip" }, plain(cited.repo)) : null, ...channels),
     el("div", { class: "source" }, ...preview(cited.snippet, cited.path, cited.start_line).filter(Boolean)));
@@ -152,7 +173,7 @@ function refused(error, retry) {
 
 function goTo(number) {
   const found = $(`cite-${number}`);
-  if (found) openSource(found.place);
+  if (found) openCited(found);
 }
 
 function step(by) {
@@ -176,14 +197,20 @@ function onKey(event) {
   const actions = {
     "/": () => { $("q").focus(); $("q").select(); },
     j: () => step(1), k: () => step(-1),
-    o: () => focused && openSource(focused.place),
-    Enter: () => focused === document.activeElement && focused && openSource(focused.place),
+    o: () => focused && openCited(focused),
+    Enter: () => focused === document.activeElement && focused && openCited(focused),
+    u: () => judged(focused, "useful"), w: () => judged(focused, "wrong"),
     c: () => focused && copyLink(focused.place),
     t: toggleTheme, "?": () => $("help").showModal(),
   };
   if (!actions[event.key] || (event.key === "Enter" && focused !== document.activeElement)) return;
   event.preventDefault();
   actions[event.key]();
+}
+
+// The citation in focus, or the answer.
+function judged(focused, kind) {
+  feedback.give(focused?.place.verified ? focused.place.id : 0, kind);
 }
 
 // ---- the page's own address, theme and first look
@@ -226,6 +253,7 @@ function toggleTheme() {
 async function look() {
   const [states, ready] = await Promise.all([api.status(), api.readiness()]);
   repositories = states.repositories;
+  generations.know(repositories);
   const wanted = $("repo").value;
   $("repo").replaceChildren(el("option", { value: "" }, "All"), ...repositories.map((state) => el("option", { value: state.repo }, state.repo)));
   if (repositories.some((state) => state.repo === wanted)) $("repo").value = wanted;

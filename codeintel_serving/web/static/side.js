@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { $, ago, count, el, fill, plain } from "./dom.js";
+import * as generations from "./generations.js";
 
 const title = (text) => el("h2", { class: "label" }, text);
 const ms = (value) => value >= 1000 ? `${(value / 1000).toFixed(2)} s` : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
@@ -19,17 +20,20 @@ export function limits(found, warnings) {
   if (all.length) fill($("limits"), title("Limits"), el("ul", { class: "reasons" }, ...all.map((limit) => el("li", {}, plain(limit)))));
 }
 
-export function index(entries, coverage) {
+// `onSwitch(repo, generation)`: another generation was chosen, '' for the one that serves.
+export function index(entries, coverage, onSwitch) {
   const rows = entries.map((entry) => {
     const behind = entry.commits_behind ? `${count(entry.commits_behind, "commit")} behind` : entry.minutes_behind ? "behind its source" : entry.status;
     return el("div", { class: "entry" },
-      el("p", {}, el("strong", {}, plain(entry.repo)), " ", el("span", { class: `pill ${entry.status}` }, behind)),
+      el("p", {}, el("strong", {}, plain(entry.repo)), " ", el("span", { class: `pill ${entry.status}` }, behind),
+        generations.isServed(entry.repo, entry.generation) ? null : el("span", { class: "pill behind" }, "older generation")),
       facts({
         Generation: plain(entry.generation, "mono"),
         Commit: el("span", { class: "mono", title: entry.commit }, entry.commit.slice(0, 12)),
         Built: el("time", { dateTime: entry.built_at, title: entry.built_at }, ago(entry.built_at)),
         "Dagster run": plain(entry.dagster_run_id || "none", "mono"),
-      }));
+      }),
+      generations.chooser(entry.repo, entry.generation, (id) => onSwitch(entry.repo, id)));
   });
   fill($("index"), title("Index"), ...rows, el("p", { class: "muted" }, covered(coverage)));
 }

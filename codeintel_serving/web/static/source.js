@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { $, count, el, fill, plain } from "./dom.js";
+import * as generations from "./generations.js";
 import { highlighted, languageOf } from "./highlight.js";
 
 const PREVIEW_LINES = 12;
@@ -36,8 +37,8 @@ export async function copyLink(cited) {
   $("said").textContent = "Link copied";
 }
 
-// Opens the file around the citation. The served generation may be another one than the citation's: then the cited
-// text itself is shown, which is exact whatever is served now.
+// Opens the file around the citation, in the generation that the citation is of. Where that one is not kept any more, the
+// cited text itself is shown, which is exact whatever is served now.
 export async function openSource(cited) {
   const dialog = $("code");
   const marked = [cited.start_line, cited.end_line];
@@ -50,12 +51,22 @@ export async function openSource(cited) {
   $("code-title").focus();
   const first = Math.max(1, cited.start_line - AROUND);
   try {
-    const found = await api.read({ repo: cited.repo, path: cited.path, start_line: first, end_line: Math.min(cited.end_line + AROUND, first + 1_999) });
-    const isSame = cited.blob ? found.blob === cited.blob : !cited.generation || found.generation === cited.generation;
+    const found = await around(cited, first);
+    const isSame = found.isExact || found.blob === cited.blob;
     if (isSame || !cited.snippet) show(found.text, found.language || languageOf(cited.path), found.start_line, marked);
     where(cited, found, isSame);
   } catch (error) {
     where(cited, null, true, error);
+  }
+}
+
+async function around(cited, first) {
+  const wanted = { repo: cited.repo, path: cited.path, first, last: Math.min(cited.end_line + AROUND, first + 1_999) };
+  try {
+    return { ...await api.read({ ...wanted, as_of: cited.generation ?? "" }), isExact: true };
+  } catch (error) {
+    if (!cited.generation || error.problem?.code !== "unknown-generation") throw error;
+    return { ...await api.read(wanted), isExact: false };
   }
 }
 
@@ -64,10 +75,11 @@ function where(cited, found, isSame, error) {
   const generation = isSame && found ? found.generation : cited.generation || found?.generation || "";
   const facts = [el("strong", {}, cited.repo), commit && ` at ${commit.slice(0, 10)}`, generation && ` · generation ${generation}`,
     found && isSame ? ` · ${count(found.total_lines, "line")}` : ""];
-  const note = error ? `Only the cited lines: ${error.message}`
+  const note = error ? `${cited.snippet ? "Only the cited lines: " : ""}${error.message}`
     : isSame ? "" : cited.snippet ? `Only the cited lines: generation ${found.generation} serves another version of this file.`
     : `Made for generation ${cited.generation}; this is generation ${found.generation}, lines may have moved.`;
-  fill($("code-where"), ...facts, note && el("span", { class: "warn" }, note));
+  const other = generation && generations.chooser(cited.repo, generation, (id) => openSource({ ...cited, generation: id, commit: "", blob: "", snippet: "" }));
+  fill($("code-where"), ...facts, other, note && el("span", { class: "warn" }, note));
 }
 
 function show(text, language, first, marked) {
