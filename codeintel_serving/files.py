@@ -5,7 +5,7 @@ from __future__ import annotations
 from codeintel_core.chunking.rows import FileRow
 from codeintel_core.errors import InvalidRequest, UnknownFile
 from codeintel_core.generations.generation import Generation
-from codeintel_serving.models import MAX_READ_LINES, FileText, ReadRequest
+from codeintel_serving.models import MAX_READ_LINES, FileText
 
 
 def lines_of(generation: Generation, path: str) -> tuple[FileRow, list[str]]:
@@ -47,11 +47,3 @@ def excerpt(generation: Generation, file: FileRow, lines: list[str], start: int,
         total_lines=total,
         text="\n".join(lines[start - 1 : last]),
     )
-
-
-def read(generation: Generation, request: ReadRequest) -> FileText:
-    """The asked lines; raises `UnknownFile` or `InvalidRequest`."""
-    if request.end_line is not None and request.end_line < request.start_line:
-        raise InvalidRequest(f"end_line {request.end_line} is before start_line {request.start_line}")
-    file, lines = lines_of(generation, request.path)
-    return excerpt(generation, file, lines, request.start_line, request.end_line)

@@ -25,10 +25,10 @@ from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
-from codeintel_core.telemetry import metrics, step
+from codeintel_core.telemetry import metrics
 from codeintel_core.traces.journal import Journal
 from codeintel_core.traces.record import READ, Feedback, TraceJournal
-from codeintel_serving import feedback, files, freshness
+from codeintel_serving import feedback, freshness
 from codeintel_serving.access.keys import KeyRing
 from codeintel_serving.access.principal import Permission
 from codeintel_serving.budgeting import page
@@ -36,12 +36,11 @@ from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_e
 from codeintel_serving.feedback import FeedbackRequest, FeedbackResponse
 from codeintel_serving.freshness import Freshness
 from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit, suspicions
-from codeintel_serving.models import ReadRequest, ReadResponse, ScopeModel, SearchRequest, SearchResponse, ToolRequest
+from codeintel_serving.models import SearchRequest, SearchResponse
 from codeintel_serving.probes import Probes
 from codeintel_serving.recording import (
     Asked,
     Caller,
-    ledgered,
     note_generations,
     note_hits,
     note_lags,
@@ -199,20 +198,6 @@ class Services:
                 warnings=trace.limits,
                 stages=stages_of(current.steps),
             )
-
-    def read(self, request: ReadRequest, caller: Caller) -> ReadResponse:
-        """Lines of a file of the pinned commit.
-
-        Raises:
-            UnknownRepository, UnknownFile, InvalidRequest: it cannot be read.
-            UnknownGeneration: `as_of` names nothing that is kept.
-        """
-        seen = ToolRequest(scope=ScopeModel(repos=[request.repo], as_of=request.as_of))
-        with ledgered("read", caller, self.home) as current:
-            with self.resolver.pin(seen, caller) as resolved, step("files.read"):
-                text = files.read(resolved.generations[0], request)
-            self.note_read(caller, current.run_id, [(text.repo, text.path)])
-            return ReadResponse(**text.model_dump(), run_id=current.run_id, trace_id=current.trace_id)
 
     def feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackResponse:
         """Store what a caller says about an answer.

@@ -37,8 +37,6 @@ from codeintel_serving.mcp.server import create_mcp
 from codeintel_serving.models import (
     GetScopeRequest,
     Readiness,
-    ReadRequest,
-    ReadResponse,
     ScopeResponse,
     StatusRequest,
     StatusResponse,
@@ -102,10 +100,6 @@ def _size_threads(settings: Settings) -> None:
 
 
 def _add_operations(app: FastAPI, services: Services, board: Board, siblings: Siblings | None) -> None:
-    @app.post("/files/read", responses=problems(404, 409), summary="Lines of one file of the pinned commit")
-    def read(body: ReadRequest, request: Request) -> ReadResponse:
-        return services.read(body, caller_of(request))
-
     @app.post("/feedback", responses=problems(404, 500), summary="Say what an answer was worth")
     def feedback(body: FeedbackRequest, request: Request) -> FeedbackResponse:
         return services.feedback(body, caller_of(request))

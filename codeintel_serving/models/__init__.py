@@ -3,7 +3,7 @@
 from codeintel_serving.models.answer import MAX_CITATIONS, AnswerRequest, AnswerResponse, Citation, Confidence
 from codeintel_serving.models.base import MAX_REPOS, MAX_TIME_BUDGET_MS, AsOf, Model, example
 from codeintel_serving.models.envelope import Budget, Coverage, Envelope, IndexEntry, StageModel
-from codeintel_serving.models.files import MAX_LINE, MAX_READ_LINES, FileText, ReadRequest, ReadResponse
+from codeintel_serving.models.files import MAX_LINE, MAX_READ_LINES, FileText
 from codeintel_serving.models.problem import FieldError, Problem
 from codeintel_serving.models.request import (
     MAX_CURSOR_CHARS,
@@ -64,8 +64,6 @@ __all__ = [
     "Model",
     "PagedRequest",
     "Problem",
-    "ReadRequest",
-    "ReadResponse",
     "Readiness",
     "RepositoryStatus",
     "ScopeModel",

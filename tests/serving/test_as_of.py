@@ -74,13 +74,16 @@ def test_rest_answers_from_the_asked_generation(server: Services, history: tuple
         question = {"question": "how is a generation published?", "scope": {"as_of": old.commit}}
         answer = http.post("/answer", json=question)
         assert {cited["generation"] for cited in answer.json()["citations"]} == {old.gen_id}
-        target = {"repo": "shop", "path": "store/rotate.py"}
-        assert http.post("/files/read", json=target).json()["generation"] == new.gen_id
-        absent = http.post("/files/read", json={**target, "as_of": old.gen_id})
+
+        def read(**scope: Any) -> httpx.Response:
+            return http.post("/read", json={"targets": ["shop:store/rotate.py"], "scope": scope})
+
+        assert read().json()["files"][0]["generation"] == new.gen_id
+        absent = read(as_of=old.gen_id)
         assert (absent.status_code, absent.json()["code"]) == (404, "unknown-file")
-        never = http.post("/files/read", json={**target, "as_of": "1999-01-01"})
+        never = read(as_of="1999-01-01")
         assert (never.status_code, never.json()["code"]) == (404, "unknown-generation")
-        assert http.post("/files/read", json={**target, "as_of": "yesterday"}).status_code == 422
+        assert read(as_of="yesterday").status_code == 422
         refused = search(as_of="1999-01-01")
         assert (refused.status_code, refused.json()["code"]) == (404, "unknown-generation")
         assert old.gen_id in refused.json()["detail"] and new.gen_id in refused.json()["detail"]

@@ -70,7 +70,7 @@ def _ask(http: httpx.Client, kind: str, number: int) -> str:
     elif kind == "stream":
         http.post("/answer", json={"question": question}, headers={**headers, "Accept": "text/event-stream"})
     elif kind == "read":
-        http.post("/files/read", json={"repo": "shop", "path": "store/journal.py"}, headers=headers)
+        http.post("/read", json={"targets": ["shop:store/journal.py"]}, headers=headers)
     elif kind == "bad":
         http.post("/search", json={"query": " "}, headers=headers)
     elif kind == "unknown":

@@ -75,9 +75,9 @@ def test_unknown_runs(http: httpx.Client, run_id: str) -> None:
 
 
 def test_a_read_has_a_report_too(http: httpx.Client) -> None:
-    read = http.post("/files/read", json={"repo": "shop", "path": "store/publish.py"}).json()
+    read = http.post("/read", json={"targets": ["shop:store/publish.py"]}).json()
     report = http.get(f"/runs/{read['run_id']}/report").json()
-    assert [step["kind"] for step in report["steps"]] == ["scope.resolve", "files.read"]
+    assert [step["kind"] for step in report["steps"]] == ["tool", "scope.resolve", "files.read", "index.freshness"]
 
 
 def test_who_may_not_see_a_repository_sees_no_report(services: Services, http: httpx.Client) -> None:

@@ -12,7 +12,7 @@ from codeintel_core.embedding.contract import Encoder
 from codeintel_core.errors import InvalidRequest, ModelUnavailable, NotIndexed
 from codeintel_core.home import Home
 from codeintel_core.telemetry import metrics
-from codeintel_serving.models import ReadRequest, SearchRequest
+from codeintel_serving.models import SearchRequest
 from codeintel_serving.problems import checked, problem_of
 from codeintel_serving.readiness import readiness
 from codeintel_serving.recording import Caller
@@ -61,7 +61,7 @@ def test_a_journal_that_cannot_be_written_costs_no_answer(workshop: Workshop, mo
 
 @pytest.mark.e2e
 def test_reading_all_of_a_file(services: Services) -> None:
-    found = services.read(ReadRequest(repo="shop", path="web/cart.js"), CLI)
+    (found,) = call(services, "read", targets=["shop:web/cart.js"]).files
     assert (found.start_line, found.end_line, found.total_lines) == (1, 4, 4)
     assert found.text.startswith("// Adds up")
 

@@ -63,7 +63,7 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
 REQUESTS = [
     ("POST", "/search", {"query": "ledger"}),
     ("POST", "/answer", {"question": "ledger"}),
-    ("POST", "/files/read", {"repo": "amber-repo", "path": "shared/common.py"}),
+    ("POST", "/read", {"targets": ["amber-repo:shared/common.py"]}),
     ("GET", "/status", None),
     ("GET", "/metrics", None),
     ("GET", "/nowhere", None),
@@ -117,7 +117,7 @@ def test_what_is_not_allowed_is_answered_as_what_is_unknown(http: httpx.Client, 
         ("/search", {"query": "balance", "scope": {"repos": ["NAME"]}}),
         ("/search", {"query": "balance", "scope": {"groups": ["NAME"]}}),
         ("/answer", {"question": "balance", "scope": {"repos": ["NAME"]}}),
-        ("/files/read", {"repo": "NAME", "path": "shared/common.py"}),
+        ("/read", {"targets": ["shared/common.py"], "scope": {"repos": ["NAME"]}}),
     ):
         said = set()
         for name in ("birch-repo", "cedar-repo", other.group, "cedar-group"):

@@ -68,7 +68,7 @@ def test_unknown_and_malformed_repositories_get_the_same_answer(
     for path, body in (
         ("/search", {"query": "x", "scope": {"repos": [name]}}),
         ("/answer", {"question": "x", "scope": {"repos": [name]}}),
-        ("/files/read", {"repo": name, "path": "store/publish.py"}),
+        ("/read", {"targets": ["store/publish.py"], "scope": {"repos": [name]}}),
     ):
         assert_problem(http.post(path, json=body), 404, "unknown-repository", workshop)
 
@@ -93,55 +93,6 @@ def test_scopes_outside_their_limits(http: httpx.Client, workshop: Workshop, sco
 def test_globs_are_literal_where_they_are_not_stars(http: httpx.Client, glob: str) -> None:
     found = http.post("/search", json={"query": "publish", "scope": {"paths": [glob]}})
     assert (found.status_code, found.json()["results"]) == (200, [])
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "../secret",
-        "store/../store/publish.py",
-        "/etc/passwd",
-        "C:\\x",
-        "\\\\host\\x",
-        "file:///etc/passwd",
-        "~/.ssh/id_rsa",
-        "%2e%2e/x",
-        "%252e%252e/x",
-        "store/publish.py\0",
-        "store/publish.py\n",
-        ".git/config",
-        ".env",
-        "store",
-        "store/",
-        "assets/logo.bin",
-        "missing.py",
-        ":(top)store/publish.py",
-        "--help",
-    ],
-)
-def test_unreadable_paths_share_one_wording(http: httpx.Client, workshop: Workshop, path: str) -> None:
-    response = http.post("/files/read", json={"repo": "shop", "path": path})
-    found = assert_problem(response, 404, "unknown-file", workshop)
-    assert found["detail"] == "'shop' has no readable text file at that path in the indexed commit"
-
-
-@pytest.mark.parametrize(
-    ("lines", "named"),
-    [
-        ({"start_line": 0}, "1"),
-        ({"start_line": -1}, "1"),
-        ({"start_line": 10**9}, "10000000"),
-        ({"start_line": 5, "end_line": 4}, "before"),
-        ({"start_line": 1, "end_line": 2_001}, "2000"),
-        ({"start_line": 10_000}, "1..15"),
-        ({"start_line": "1"}, "integer"),
-    ],
-)
-def test_line_ranges_outside_their_limits(
-    http: httpx.Client, workshop: Workshop, lines: dict[str, Any], named: str
-) -> None:
-    response = http.post("/files/read", json={"repo": "shop", "path": "store/publish.py", **lines})
-    assert named in assert_problem(response, 422, "invalid-request", workshop)["detail"]
 
 
 @pytest.mark.parametrize(

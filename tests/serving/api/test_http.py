@@ -105,8 +105,8 @@ def test_answer_cites_verified_text_with_its_provenance(http: httpx.Client, work
     assert "publish_generation" in found["answer"]
     assert cited["verified"] is True
     assert cited["dagster_run_id"] == "11111111-2222-3333-4444-555555555555"
-    lines = {"repo": cited["repo"], "path": cited["path"]}
-    text = http.post("/files/read", json=lines | {k: cited[k] for k in ("start_line", "end_line")}).json()
+    place = f"{cited['repo']}:{cited['path']}:{cited['start_line']}-{cited['end_line']}"
+    (text,) = http.post("/read", json={"targets": [place]}).json()["files"]
     assert text["text"] == cited["snippet"]
     assert (text["commit"], text["blob"]) == (cited["commit"], cited["blob"])
     assert found["confidence"]["value"] > 0.5
@@ -186,7 +186,7 @@ def test_health_metrics_and_openapi(http: httpx.Client) -> None:
     assert 'codeintel_ready_state{state="ready"} 1.0' in exposed
     assert 'codeintel_generation_created_timestamp_seconds{repo="shop"}' in exposed
     schema = http.get("/openapi.json").json()
-    assert {"/search", "/answer", "/files/read", "/status", "/livez", "/readyz", "/metrics"} <= schema["paths"].keys()
+    assert {"/search", "/answer", "/read", "/status", "/livez", "/readyz", "/metrics"} <= schema["paths"].keys()
     assert schema["components"]["schemas"]["SearchRequest"]["examples"]
 
 
@@ -198,7 +198,7 @@ def test_status_shows_coverage(http: httpx.Client) -> None:
 def test_reading_stays_at_the_pinned_commit(http: httpx.Client, source: Path) -> None:
     (source / "store" / "publish.py").write_text("changed in the work tree only\n")
     try:
-        text = http.post("/files/read", json={"repo": "shop", "path": "store/publish.py", "end_line": 1}).json()
+        (text,) = http.post("/read", json={"targets": ["shop:store/publish.py:1"]}).json()["files"]
     finally:
         (source / "store" / "publish.py").unlink()
     assert text["text"] == '"""Publishing an index generation."""'

@@ -119,9 +119,6 @@ def sent(http: httpx.Client, tool: str, arguments: dict[str, Any], face: str, he
         found = http.post("/mcp", json=call, headers={**headers, **accept})
     elif face == "sse" and tool in ("status", "get_scope"):  # their other form
         found = http.get("/status" if tool == "status" else f"/scope/{arguments['scope_id'] or 'x'}", headers=headers)
-    elif face == "sse" and tool == "read":
-        repo, _, path = arguments["targets"][0].partition(":")
-        found = http.post("/files/read", json={"repo": repo, "path": path or "x"}, headers=headers)
     else:
         accept = {"Accept": "text/event-stream"} if face == "sse" else {}
         found = http.post(load(tool).path, json=arguments, headers={**headers, **accept})

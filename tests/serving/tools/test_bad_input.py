@@ -79,6 +79,10 @@ CASES: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("tree", {"path": "shpo:store"}, 404, "unknown-repository", "did you mean 'shop'?"),
     ("tree", {"pattern": "*" * 21}, 422, "invalid-request", "20 stars"),
     ("read", {"targets": ["web/cart.js#cartTotl"]}, 422, "invalid-request", "did you mean 'cartTotal'?"),
+    *(("read", {"targets": [f"store/publish.py:{lines}"]}, 422, "invalid-request", said) for lines, said in (
+        ("0-1", "1..10000000"), ("10000001", "1..10000000"), ("5-4", "before"), ("1-2001", "2000"), ("9999", "1..15"),
+    )),
+    ("read", {"targets": ["shop:store/"]}, 404, "unknown-file", SAID),
     ("read", {"targets": ["x"] * 21}, 422, "invalid-request", "20"),
     ("history", {"since": "yesterday"}, 422, "invalid-request", "since is a date"),
     ("history", {"until": "2026-99-01"}, 422, "invalid-request", "until is a date"),
