@@ -18,7 +18,7 @@ from benchmarks.rows import Row, Rows, percentiles
 from benchmarks.workplace import Workplace
 from codeintel_core.database import Database, Query
 from codeintel_core.repository.git import GitRepository
-from codeintel_core.repository.grep import Pattern
+from codeintel_core.repository.grep import LinePattern
 
 _FILES, _LINES = 2_500, 400
 _QUERIES = 400
@@ -39,9 +39,9 @@ def _grep(folder: Path) -> Rows:
         ("rare regex", r"needle_\d+\(", True),
         ("common text, 1 line in 20", "token_7", False),
     ):
-        pattern = Pattern(text, is_regex=is_regex, case_sensitive=True)
+        pattern = LinePattern(text, is_regex=is_regex, case_sensitive=True)
 
-        def ours(pattern: Pattern = pattern) -> int:
+        def ours(pattern: LinePattern = pattern) -> int:
             return sum(pattern.count(data) for _, data in git.blobs(blobs))
 
         def theirs(text: str = text, is_regex: bool = is_regex) -> int:

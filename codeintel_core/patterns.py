@@ -1,4 +1,7 @@
-"""Patterns of users: literal text, or regular expressions that RE2 runs in linear time. Never Python's `re`."""
+"""Patterns of users: literal text, or regular expressions that RE2 runs in linear time. Never Python's `re`.
+
+Here they are looked for in whole texts; `repository.grep` looks for them line by line.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class Pattern:
 
     @cached_property
     def _compiled(self) -> Any:
-        return _compile(self.expression)
+        return compiled(self.expression)
 
     def spans(self, text: str, most: int) -> list[tuple[int, int]]:
         """The first `most` matches in `text` that do not overlap, as character offsets (start, end)."""
@@ -51,7 +54,7 @@ class Pattern:
 
 def literal(text: str) -> Pattern:
     """A pattern that stands for itself; raises `InvalidPattern` when it is empty or too long."""
-    _check_length(text)
+    check(text)
     return Pattern(text, True)
 
 
@@ -62,28 +65,36 @@ def regex(text: str) -> Pattern:
         InvalidPattern: empty, longer than 1,000 characters, not RE2 (the message gives the position and the reason),
             or one that matches the empty text and with it every line.
     """
-    _check_length(text)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidPattern(f"the pattern is not valid Unicode at position {error.start}") from None
-    _compile(text)
+    check(text)
+    compiled(text)
     pattern = Pattern(text, False)
     if pattern._compiled.search("") is not None:
         raise InvalidPattern("the pattern matches the empty text, and so every line; make a part of it obligatory")
     return pattern
 
 
-def _check_length(text: str) -> None:
+def check(text: str) -> None:
+    """Raise `InvalidPattern` for a pattern that is empty, too long or not Unicode."""
     if not 1 <= len(text) <= MAX_PATTERN_CHARS:
         raise InvalidPattern(f"a pattern has 1..{MAX_PATTERN_CHARS} characters, not {len(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidPattern(f"the pattern is not valid Unicode at position {error.start}") from None
 
 
-def _compile(text: str) -> Any:
+def compiled(text: str, *, case_sensitive: bool = True, within_lines: bool = False) -> Any:
+    """The RE2 object of a regular expression; `within_lines`: nothing that it matches goes past the end of a line.
+
+    Raises:
+        InvalidPattern: not RE2; the message gives the position, from 0, and the reason.
+    """
     import re2
 
     options = re2.Options()
     options.log_errors = False
+    options.case_sensitive = case_sensitive
+    options.never_nl = within_lines
     try:
         return re2.compile(text, options)
     except re2.error as error:

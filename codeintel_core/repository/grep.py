@@ -6,15 +6,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import re2
 
+from codeintel_core import patterns
 from codeintel_core.errors import InvalidPattern
-
-MAX_PATTERN_CHARS = 1_000
-_MAX_MEMORY = 8 << 20  # bytes of one compiled pattern: RE2's own default
-_SYNTAX = "RE2 syntax: no look-around, no back-references, repeats up to 1000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +23,19 @@ class MatchingLine:
     after: tuple[str, ...] = ()
 
 
-class Pattern:
+class LinePattern:
     """A compiled pattern that is looked for line by line."""
 
     def __init__(self, pattern: str, *, is_regex: bool, case_sensitive: bool) -> None:
         """Raises `InvalidPattern` naming what is wrong and where."""
-        if not pattern or len(pattern) > MAX_PATTERN_CHARS:
-            raise InvalidPattern(f"a pattern has 1..{MAX_PATTERN_CHARS} characters; this one has {len(pattern)}")
+        patterns.check(pattern)
         if "\n" in pattern or "\r" in pattern or "\0" in pattern:
             raise InvalidPattern("a pattern is looked for within lines; it has no line ends and no NUL")
-        try:
-            self._regexp = _compiled(pattern if is_regex else re2.escape(pattern), case_sensitive)
-        except UnicodeEncodeError:
-            raise InvalidPattern("the pattern is not valid Unicode") from None
-        except re2.error as error:
-            raise InvalidPattern(_explained(pattern, error)) from None
+        if is_regex:
+            patterns.compiled(pattern)  # refused as it was written
+        # The rest of the line goes with a match, so that a line matches once.
+        whole = f"(?m)(?:{pattern if is_regex else re2.escape(pattern)})[^\n]*"
+        self._regexp = patterns.compiled(whole, case_sensitive=case_sensitive, within_lines=True)
 
     def count(self, data: bytes) -> int:
         """How many lines match."""
@@ -74,27 +68,6 @@ class Pattern:
             end = size if end < 0 else end
             at = end + 1
             yield start, end
-
-
-def _compiled(pattern: str, case_sensitive: bool) -> Any:
-    """The pattern and the rest of its line, so that a line matches once; refused as it was written."""
-    options = re2.Options()
-    options.max_mem = _MAX_MEMORY
-    options.never_nl = True  # nothing matches across lines
-    options.log_errors = False
-    options.case_sensitive = case_sensitive
-    re2.compile(pattern, options)
-    return re2.compile(f"(?m)(?:{pattern})[^\n]*", options)
-
-
-def _explained(pattern: str, error: Exception) -> str:
-    """RE2's words, and where the part that it names stands."""
-    why = error.args[0] if error.args else ""
-    why = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
-    _, _, part = why.rpartition(": ")
-    at = pattern.find(part) if part and part != why else -1
-    where = f"character {at + 1}" if at >= 0 else "its end"
-    return f"the pattern is refused at {where}: {why} ({_SYNTAX})"
 
 
 def _plain(data: bytes) -> bytes:

@@ -9,7 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from codeintel_core.chunking.rows import FileRow
-from codeintel_core.repository.grep import MAX_PATTERN_CHARS, Pattern
+from codeintel_core.patterns import MAX_PATTERN_CHARS
+from codeintel_core.repository.grep import LinePattern
 from codeintel_core.telemetry import step
 from codeintel_serving.budgeting import Rung, tokens_of
 from codeintel_serving.display import inline, printable
@@ -78,7 +79,7 @@ class GrepResponse(Envelope):
 
 def _grep(call: Call[GrepRequest]) -> GrepResponse:
     request = call.request
-    pattern = Pattern(request.pattern, is_regex=request.regex, case_sensitive=request.case)
+    pattern = LinePattern(request.pattern, is_regex=request.regex, case_sensitive=request.case)
     counts, files = Counter[str](), 0
     lines: list[Line] = []
     with step("grep", regex=request.regex, context=request.context) as current:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from codeintel_core.generations.generation import Generation
-from codeintel_core.repository.grep import MAX_PATTERN_CHARS, Pattern
+from codeintel_core.patterns import MAX_PATTERN_CHARS
+from codeintel_core.repository.grep import LinePattern
 from codeintel_core.symbol_table import SymbolRow
 from codeintel_core.telemetry import step
 from codeintel_serving.budgeting import Rung, trimmed
@@ -77,7 +78,7 @@ class SymbolsResponse(Envelope):
 def _symbols(call: Call[SymbolsRequest]) -> SymbolsResponse:
     request, resolved = call.request, call.resolved
     if request.pattern:
-        Pattern(request.pattern, is_regex=True, case_sensitive=True)  # refused here, with its position
+        LinePattern(request.pattern, is_regex=True, case_sensitive=True)  # refused here, with its position
     with step("symbols", relation=request.relation) as current:
         found: list[tuple[Generation, SymbolRow, str]] = []
         for generation in resolved.generations:

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeintel_core.errors import InvalidPattern
-from codeintel_core.repository.grep import MAX_PATTERN_CHARS, MatchingLine, Pattern
+from codeintel_core.patterns import MAX_PATTERN_CHARS
+from codeintel_core.repository.grep import LinePattern, MatchingLine
 
 TEXT = b"abc\nfoo bar\n\nxfoo\r\nlast foo"
 
 
 def numbers(pattern: str, data: bytes = TEXT, *, is_regex: bool = True, case: bool = True) -> list[int]:
-    found = Pattern(pattern, is_regex=is_regex, case_sensitive=case)
+    found = LinePattern(pattern, is_regex=is_regex, case_sensitive=case)
     lines = [match.line for match in found.lines(data)]
     assert len(lines) == found.count(data)
     return lines
@@ -49,26 +50,26 @@ def test_case_and_plain_text() -> None:
 
 
 def test_context_is_whole_lines_and_ends_with_the_text() -> None:
-    first, second, third = Pattern("foo", is_regex=False, case_sensitive=True).lines(TEXT, context=1)
+    first, second, third = LinePattern("foo", is_regex=False, case_sensitive=True).lines(TEXT, context=1)
     assert first == MatchingLine(2, "foo bar", ("abc",), ("",))
     assert second == MatchingLine(4, "xfoo", ("",), ("last foo",))
     assert third == MatchingLine(5, "last foo", ("xfoo",), ())
 
 
 def test_most_stops_early() -> None:
-    assert [m.line for m in Pattern("foo", is_regex=False, case_sensitive=True).lines(TEXT, most=2)] == [2, 4]
+    assert [m.line for m in LinePattern("foo", is_regex=False, case_sensitive=True).lines(TEXT, most=2)] == [2, 4]
 
 
 @pytest.mark.parametrize(
     ("pattern", "where"),
     [
-        ("a**", "character 2"),
-        ("x(?=y)", "character 2"),
-        (r"(a)\1", "character 4"),
-        ("ab[c", "character 3"),
-        ("a)(b", "character 1"),
-        ("x{1001}", "character 2"),
-        ("a\\", "its end"),
+        ("a**", "position 1"),
+        ("x(?=y)", "position 1"),
+        (r"(a)\1", "position 3"),
+        ("ab[c", "position 2"),
+        ("a)(b", "position 1"),
+        ("x{1001}", "position 1"),
+        ("a\\", "position"),
         ("x" * (MAX_PATTERN_CHARS + 1), str(MAX_PATTERN_CHARS)),
         ("", str(MAX_PATTERN_CHARS)),
         ("a\nb", "line ends"),
@@ -78,7 +79,13 @@ def test_most_stops_early() -> None:
 )
 def test_what_re2_refuses_names_the_place_or_the_limit(pattern: str, where: str) -> None:
     with pytest.raises(InvalidPattern, match=where):
-        Pattern(pattern, is_regex=True, case_sensitive=True)
+        LinePattern(pattern, is_regex=True, case_sensitive=True)
+
+
+def test_plain_text_has_the_same_limits() -> None:
+    for text in ("", "x" * (MAX_PATTERN_CHARS + 1), "\ud800", "a\nb"):
+        with pytest.raises(InvalidPattern):
+            LinePattern(text, is_regex=False, case_sensitive=True)
 
 
 def test_a_catastrophic_pattern_is_only_a_pattern() -> None:
