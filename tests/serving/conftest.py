@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from running import running
+from tenants import Tenant, two_tenants
 from workshop import FILES, Workshop, new_repository, settings_for
 
 from codeintel_core.embedding.local import LocalEncoder
@@ -41,6 +42,26 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder, so
 def services(workshop: Workshop) -> Iterator[Services]:
     """Services over the workshop's home, warmed, watching for new generations."""
     with Services(settings_for(workshop.home), encoder=lambda: workshop.encoder) as wired:
+        wired.start()
+        yield wired
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) -> Workshop:
+    """A home that two tenants share."""
+    return Workshop(Home(tmp_path_factory.mktemp("home")), encoder)
+
+
+@pytest.fixture(scope="module")
+def tenants(shared: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tenant, Tenant]:
+    """Both tenants, their repositories built."""
+    return two_tenants(shared, tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture(scope="module")
+def tenant_services(shared: Workshop, tenants: tuple[Tenant, Tenant]) -> Iterator[Services]:
+    """Services over the tenants' home; a module whose `services` they are has them behind `base_url` and `http`."""
+    with Services(settings_for(shared.home), encoder=lambda: shared.encoder) as wired:
         wired.start()
         yield wired
 

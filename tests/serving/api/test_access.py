@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
-from running import running
-from tenants import Tenant, two_tenants
-from workshop import Workshop, settings_for
+from tenants import Tenant
+from workshop import Workshop
 
-from codeintel_core.embedding.local import LocalEncoder
-from codeintel_core.home import Home
 from codeintel_serving.access import keys
 from codeintel_serving.access.principal import Permission
 from codeintel_serving.services import Services
@@ -24,27 +20,9 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) -> Workshop:
-    return Workshop(Home(tmp_path_factory.mktemp("home")), encoder)
-
-
-@pytest.fixture(scope="module")
-def tenants(shared: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tenant, Tenant]:
-    return two_tenants(shared, tmp_path_factory.mktemp("sources"))
-
-
-@pytest.fixture(scope="module")
-def url(shared: Workshop, tenants: tuple[Tenant, Tenant]) -> Iterator[str]:
-    with Services(settings_for(shared.home), encoder=lambda: shared.encoder) as services:
-        services.start()
-        with running(services) as url:
-            yield url
-
-
-@pytest.fixture
-def http(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=60) as client:
-        yield client
+def services(tenant_services: Services) -> Services:
+    """The tenants' server is the one that answers here."""
+    return tenant_services
 
 
 def new_key(shared: Workshop, *permissions: Permission, **more: Any) -> dict[str, str]:
@@ -158,11 +136,11 @@ def test_too_many_requests_are_told_when_to_come_back(http: httpx.Client, shared
     assert http.get("/livez", headers=headers).status_code == 200
 
 
-def test_mcp_sees_what_its_key_sees(url: str, tenants: tuple[Tenant, Tenant]) -> None:
+def test_mcp_sees_what_its_key_sees(base_url: str, tenants: tuple[Tenant, Tenant]) -> None:
     mine, other = tenants
 
     async def scenario() -> None:
-        transport = StreamableHttpTransport(url + "/mcp", headers=mine.headers)
+        transport = StreamableHttpTransport(base_url + "/mcp", headers=mine.headers)
         async with Client(transport, timeout=60) as client:
             state = await client.call_tool("status", {})
             assert [r["repo"] for r in state.structured_content["repositories"]] == [mine.repo]

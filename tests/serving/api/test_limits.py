@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from running import running, until
+from running import until
 from workshop import Workshop, settings_for
 
 from codeintel_serving.api import protocol
@@ -23,24 +23,12 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def tight(workshop: Workshop) -> Iterator[Services]:
+def services(workshop: Workshop) -> Iterator[Services]:
     """Services with one slot of each kind, and little patience."""
     changes = {"concurrent_answers": 1, "concurrent_searches": 1, "concurrent_others": 1, "body_timeout_s": 0.3}
     with Services(settings_for(workshop.home, **changes), encoder=lambda: workshop.encoder) as wired:
         wired.start()
         yield wired
-
-
-@pytest.fixture(scope="module")
-def url(tight: Services) -> Iterator[str]:
-    with running(tight) as url:
-        yield url
-
-
-@pytest.fixture
-def http(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=60) as client:
-        yield client
 
 
 def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -86,25 +74,25 @@ def test_a_compressed_bomb_is_not_unpacked(http: httpx.Client) -> None:
     )
 
 
-def test_headers_are_limited(http: httpx.Client, url: str) -> None:
+def test_headers_are_limited(http: httpx.Client, base_url: str) -> None:
     problem(http.get("/livez", headers={"X-Large": "x" * 200_000}), 431, "headers-too-large")
-    status, found = raw(url, b"GET /livez HTTP/1.1\r\nX: " + b"x" * 400_000)
+    status, found = raw(base_url, b"GET /livez HTTP/1.1\r\nX: " + b"x" * 400_000)
     assert (status, found["code"]) == (431, "headers-too-large")
 
 
-def test_what_is_not_http_gets_a_problem(url: str) -> None:
-    status, found = raw(url, b"EHLO example.org\r\n\r\n")
+def test_what_is_not_http_gets_a_problem(base_url: str) -> None:
+    status, found = raw(base_url, b"EHLO example.org\r\n\r\n")
     assert (status, found["code"]) == (400, "malformed-request")
 
 
-def test_a_slow_body_ends(url: str) -> None:
-    status, found = raw(url, b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+def test_a_slow_body_ends(base_url: str) -> None:
+    status, found = raw(base_url, b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     assert (status, found["code"]) == (408, "request-timeout")
 
 
-def test_a_slow_head_ends(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_head_ends(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
-    status, found = raw(url, b"POST /search HTTP/1.1\r\nHost: loc")
+    status, found = raw(base_url, b"POST /search HTTP/1.1\r\nHost: loc")
     assert (status, found["code"]) == (408, "request-timeout")
 
 
@@ -115,17 +103,17 @@ def test_foreign_hosts_and_origins_are_refused_everywhere(http: httpx.Client, pa
     problem(http.get(path, headers={"Origin": "null"}), 403, "foreign-origin")
 
 
-def test_own_origins_pass(http: httpx.Client, url: str) -> None:
-    for origin in (url, url.replace("127.0.0.1", "localhost")):
+def test_own_origins_pass(http: httpx.Client, base_url: str) -> None:
+    for origin in (base_url, base_url.replace("127.0.0.1", "localhost")):
         assert http.get("/livez", headers={"Origin": origin}).status_code == 200
 
 
 def test_each_kind_has_its_own_slots(
-    tight: Services, http: httpx.Client, url: str, monkeypatch: pytest.MonkeyPatch
+    services: Services, http: httpx.Client, base_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A search that hangs sheds other searches at once; answers, other requests, health and metrics go on."""
     release, entered = threading.Event(), threading.Event()
-    search = tight.results.search
+    search = services.results.search
 
     def hanging(query: str, *arguments: Any, **options: Any) -> Any:
         if query == "hang":
@@ -133,10 +121,10 @@ def test_each_kind_has_its_own_slots(
             assert release.wait(30)
         return search(query, *arguments, **options)
 
-    monkeypatch.setattr(tight.results, "search", hanging)
+    monkeypatch.setattr(services.results, "search", hanging)
     results: list[int] = []
     hanging_client = threading.Thread(
-        target=lambda: results.append(httpx.post(f"{url}/search", json={"query": "hang"}, timeout=60).status_code)
+        target=lambda: results.append(httpx.post(f"{base_url}/search", json={"query": "hang"}, timeout=60).status_code)
     )
     hanging_client.start()
     try:

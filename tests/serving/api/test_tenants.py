@@ -10,12 +10,9 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import running
-from tenants import Tenant, two_tenants
-from workshop import Workshop, settings_for
+from tenants import Tenant
+from workshop import Workshop
 
-from codeintel_core.embedding.local import LocalEncoder
-from codeintel_core.home import Home
 from codeintel_serving.access import keys
 from codeintel_serving.access.principal import Permission
 from codeintel_serving.services import Services
@@ -25,21 +22,15 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) -> Workshop:
-    return Workshop(Home(tmp_path_factory.mktemp("home")), encoder)
+def services(tenant_services: Services) -> Services:
+    """The tenants' server is the one that answers here."""
+    return tenant_services
 
 
 @pytest.fixture(scope="module")
-def tenants(shared: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tenant, Tenant]:
-    return two_tenants(shared, tmp_path_factory.mktemp("sources"))
-
-
-@pytest.fixture(scope="module")
-def http(shared: Workshop, tenants: tuple[Tenant, Tenant]) -> Iterator[httpx.Client]:
-    with Services(settings_for(shared.home), encoder=lambda: shared.encoder) as services:
-        services.start()
-        with running(services) as url, httpx.Client(base_url=url, timeout=60) as client:
-            yield client
+def http(base_url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=base_url, timeout=60) as client:
+        yield client
 
 
 class Words:

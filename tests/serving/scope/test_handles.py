@@ -12,12 +12,9 @@ import httpx
 import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
-from running import running
-from tenants import Tenant, two_tenants
-from workshop import Workshop, settings_for
+from tenants import Tenant
+from workshop import Workshop
 
-from codeintel_core.embedding.local import LocalEncoder
-from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_serving.services import Services
 
@@ -25,31 +22,14 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) -> Workshop:
-    return Workshop(Home(tmp_path_factory.mktemp("home")), encoder)
-
-
-@pytest.fixture(scope="module")
-def tenants(shared: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tenant, Tenant]:
-    return two_tenants(shared, tmp_path_factory.mktemp("sources"))
-
-
-@pytest.fixture(scope="module")
-def served(shared: Workshop, tenants: tuple[Tenant, Tenant]) -> Iterator[Services]:
-    with Services(settings_for(shared.home), encoder=lambda: shared.encoder) as services:
-        services.start()
-        yield services
-
-
-@pytest.fixture(scope="module")
-def url(served: Services) -> Iterator[str]:
-    with running(served) as url:
-        yield url
+def services(tenant_services: Services) -> Services:
+    """The tenants' server is the one that answers here."""
+    return tenant_services
 
 
 @pytest.fixture
-def http(url: str, tenants: tuple[Tenant, Tenant]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=60, headers=tenants[0].headers) as client:
+def http(base_url: str, tenants: tuple[Tenant, Tenant]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=base_url, timeout=60, headers=tenants[0].headers) as client:
         yield client
 
 
@@ -85,11 +65,11 @@ def test_what_means_nothing_is_not_kept(http: httpx.Client) -> None:
 
 
 def test_forged_expired_and_foreign_handles_are_unknown_in_the_same_words(
-    http: httpx.Client, tenants: tuple[Tenant, Tenant], served: Services, monkeypatch: pytest.MonkeyPatch
+    http: httpx.Client, tenants: tuple[Tenant, Tenant], services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, other = tenants
     foreign = http.post("/scope", json={"scope": {}}, headers=other.headers).json()["scope_id"]
-    monkeypatch.setattr(served.scopes, "_ttl_s", 0.001)
+    monkeypatch.setattr(services.scopes, "_ttl_s", 0.001)
     expired = http.post("/scope", json={"scope": {}}).json()["scope_id"]
     time.sleep(0.01)
     said = set()
@@ -117,11 +97,11 @@ def test_a_session_has_a_scope_of_its_own(http: httpx.Client, tenants: tuple[Ten
     assert other.path in paths(theirs), "the session of one caller is not that of another"
 
 
-def test_an_agent_sets_and_uses_a_scope_over_mcp(url: str, tenants: tuple[Tenant, Tenant]) -> None:
+def test_an_agent_sets_and_uses_a_scope_over_mcp(base_url: str, tenants: tuple[Tenant, Tenant]) -> None:
     mine, other = tenants
 
     async def scenario() -> None:
-        async with Client(StreamableHttpTransport(url + "/mcp", headers=mine.headers), timeout=60) as client:
+        async with Client(StreamableHttpTransport(base_url + "/mcp", headers=mine.headers), timeout=60) as client:
             kept = await client.call_tool("set_scope", {"scope": {"groups": [mine.group], "paths": ["shared/**"]}})
             handle = kept.structured_content["scope_id"]
             assert handle in kept.content[0].text
@@ -129,7 +109,7 @@ def test_an_agent_sets_and_uses_a_scope_over_mcp(url: str, tenants: tuple[Tenant
             assert {hit["path"] for hit in found.structured_content["results"]} == {"shared/common.py"}
             again = await client.call_tool("get_scope", {"scope_id": handle})
             assert again.structured_content["scope"] == kept.structured_content["scope"]
-        async with Client(StreamableHttpTransport(url + "/mcp", headers=other.headers), timeout=60) as client:
+        async with Client(StreamableHttpTransport(base_url + "/mcp", headers=other.headers), timeout=60) as client:
             for tool, more in (("get_scope", {}), ("search", {"query": "x"}), ("answer", {"question": "x"})):
                 refused = await client.call_tool(tool, {"scope_id": handle, **more}, raise_on_error=False)
                 assert refused.structured_content["code"] == "unknown-scope"

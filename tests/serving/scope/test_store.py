@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -32,9 +33,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_backend, "_COOL_DOWN_S", 0.05)
 
 
-def store(server: RedisServer, timeout_s: float = 5.0, entries: int = 100) -> ScopeStore:
-    """What one worker has."""
-    return ScopeStore(RedisBackend(server.url, timeout_s), entries)
+@asynccontextmanager
+async def workers(server: RedisServer, timeout_s: float = 5.0) -> AsyncIterator[tuple[ScopeStore, ScopeStore]]:
+    """What each of two workers has."""
+    one, two = (ScopeStore(RedisBackend(server.url, timeout_s), 100) for _ in range(2))
+    yield one, two
+    await one.aclose()
+    await two.aclose()
 
 
 def looked_up(result: str) -> float:
@@ -51,57 +56,49 @@ async def eventually(attempt: Any, wanted: Any) -> None:
 
 def test_two_workers_see_the_same(server: RedisServer) -> None:
     async def scenario() -> None:
-        one, two = store(server), store(server)
-        assert await one.put(KEY, "ada", {"repos": ["shop"]}, 60) is True
-        before = looked_up("l2")
-        assert await two.get(KEY, "ada") == {"repos": ["shop"]}
-        assert looked_up("l2") == before + 1
-        before = looked_up("l1")
-        assert await two.get(KEY, "ada") == {"repos": ["shop"]}
-        assert looked_up("l1") == before + 1
-        await one.aclose()
-        await two.aclose()
+        async with workers(server) as (one, two):
+            assert await one.put(KEY, "ada", {"repos": ["shop"]}, 60) is True
+            before = looked_up("l2")
+            assert await two.get(KEY, "ada") == {"repos": ["shop"]}
+            assert looked_up("l2") == before + 1
+            before = looked_up("l1")
+            assert await two.get(KEY, "ada") == {"repos": ["shop"]}
+            assert looked_up("l1") == before + 1
 
     asyncio.run(scenario())
 
 
 def test_what_is_asked_at_once_is_asked_once(server: RedisServer) -> None:
     async def scenario() -> None:
-        one, two = store(server), store(server)
-        await one.put(KEY, "ada", [1], 60)
-        before = server.client.info("commandstats")["cmdstat_get"]["calls"]
-        assert await asyncio.gather(*(two.get(KEY, "ada") for _ in range(50))) == [[1]] * 50
-        assert server.client.info("commandstats")["cmdstat_get"]["calls"] == before + 1
-        await one.aclose()
-        await two.aclose()
+        async with workers(server) as (one, two):
+            await one.put(KEY, "ada", [1], 60)
+            before = server.client.info("commandstats")["cmdstat_get"]["calls"]
+            assert await asyncio.gather(*(two.get(KEY, "ada") for _ in range(50))) == [[1]] * 50
+            assert server.client.info("commandstats")["cmdstat_get"]["calls"] == before + 1
 
     asyncio.run(scenario())
 
 
 def test_one_who_leaves_does_not_take_it_from_the_others(server: RedisServer) -> None:
     async def scenario() -> None:
-        one, two = store(server), store(server)
-        await one.put(KEY, "ada", [2], 60)
-        first = asyncio.create_task(two.get(KEY, "ada"))
-        second = asyncio.create_task(two.get(KEY, "ada"))
-        await asyncio.sleep(0)
-        first.cancel()
-        assert await second == [2]
-        await one.aclose()
-        await two.aclose()
+        async with workers(server) as (one, two):
+            await one.put(KEY, "ada", [2], 60)
+            first = asyncio.create_task(two.get(KEY, "ada"))
+            second = asyncio.create_task(two.get(KEY, "ada"))
+            await asyncio.sleep(0)
+            first.cancel()
+            assert await second == [2]
 
     asyncio.run(scenario())
 
 
 def test_life_ends_in_both_levels(server: RedisServer) -> None:
     async def scenario() -> None:
-        one, two = store(server), store(server)
-        await one.put(KEY, "ada", [3], 0.3)
-        assert await two.get(KEY, "ada") == [3]
-        await eventually(lambda: one.get(KEY, "ada"), None)
-        await eventually(lambda: two.get(KEY, "ada"), None)
-        await one.aclose()
-        await two.aclose()
+        async with workers(server) as (one, two):
+            await one.put(KEY, "ada", [3], 0.3)
+            assert await two.get(KEY, "ada") == [3]
+            await eventually(lambda: one.get(KEY, "ada"), None)
+            await eventually(lambda: two.get(KEY, "ada"), None)
 
     asyncio.run(scenario())
 
@@ -111,29 +108,27 @@ def test_without_redis_a_worker_knows_its_own_and_shares_it_later(server: RedisS
     """Killed and restarted empty, or frozen and thawed: both levels work again, with what was set meanwhile."""
 
     async def scenario() -> None:
-        one, two = store(server, timeout_s=0.2), store(server, timeout_s=0.2)
-        assert await one.put(KEY, "ada", ["before"], 600)
-        (server.kill if fault == "killed" else server.freeze)()
-        other = key_of("scope", "ada", fault)
-        try:
-            assert await one.put(other, "ada", ["meanwhile"], 600) is False
-            assert "Redis does not answer" in one._backend.problem  # type: ignore[union-attr]
-            assert await one.get(KEY, "ada") == ["before"]
-            assert await one.get(other, "ada") == ["meanwhile"]
-            assert await two.get(other, "ada") is None
-            assert metrics.REGISTRY.get_sample_value("codeintel_redis_up") == 0
-        finally:
-            (server.start if fault == "killed" else server.thaw)()
+        async with workers(server, timeout_s=0.2) as (one, two):
+            assert await one.put(KEY, "ada", ["before"], 600)
+            (server.kill if fault == "killed" else server.freeze)()
+            other = key_of("scope", "ada", fault)
+            try:
+                assert await one.put(other, "ada", ["meanwhile"], 600) is False
+                assert "Redis does not answer" in one._backend.problem  # type: ignore[union-attr]
+                assert await one.get(KEY, "ada") == ["before"]
+                assert await one.get(other, "ada") == ["meanwhile"]
+                assert await two.get(other, "ada") is None
+                assert metrics.REGISTRY.get_sample_value("codeintel_redis_up") == 0
+            finally:
+                (server.start if fault == "killed" else server.thaw)()
 
-        async def seen_by_two() -> Any:
-            assert await one.get(other, "ada") == ["meanwhile"]
-            return await two.get(other, "ada")
+            async def seen_by_two() -> Any:
+                assert await one.get(other, "ada") == ["meanwhile"]
+                return await two.get(other, "ada")
 
-        await eventually(seen_by_two, ["meanwhile"])
-        assert one._backend.problem == ""  # type: ignore[union-attr]
-        assert metrics.REGISTRY.get_sample_value("codeintel_redis_up") == 1
-        await one.aclose()
-        await two.aclose()
+            await eventually(seen_by_two, ["meanwhile"])
+            assert one._backend.problem == ""  # type: ignore[union-attr]
+            assert metrics.REGISTRY.get_sample_value("codeintel_redis_up") == 1
 
     asyncio.run(scenario())
 
@@ -159,34 +154,26 @@ def test_while_redis_is_down_nobody_waits_for_it_again_and_again(server: RedisSe
     asyncio.run(scenario())
 
 
+def stored(key: str, owner: str) -> bytes:
+    return json.dumps({"key": key, "owner": owner, "value": ["hers"]}).encode()
+
+
 @pytest.mark.parametrize(
-    "stored",
+    ("value", "life_ms"),
     [
-        b"not json",
-        b"[]",
-        json.dumps({"key": KEY, "owner": "eve", "value": ["hers"]}).encode(),
-        json.dumps({"key": "another", "owner": "ada", "value": ["hers"]}).encode(),
+        (b"not json", 60_000),
+        (b"[]", 60_000),
+        (stored(KEY, "eve"), 60_000),
+        (stored("another", "ada"), 60_000),
+        (stored(KEY, "ada"), None),  # without an end
     ],
 )
-def test_whatever_redis_answers_another_callers_scope_is_never_taken(server: RedisServer, stored: bytes) -> None:
-    server.client.set(KEY, stored, px=60_000)
+def test_only_what_was_put_for_this_caller_is_taken(server: RedisServer, value: bytes, life_ms: int | None) -> None:
+    server.client.set(KEY, value, px=life_ms)
 
     async def scenario() -> None:
-        one = store(server)
-        assert await one.get(KEY, "ada") is None
-        await one.aclose()
-
-    asyncio.run(scenario())
-    server.client.delete(KEY)
-
-
-def test_a_value_without_an_end_is_not_taken(server: RedisServer) -> None:
-    server.client.set(KEY, json.dumps({"key": KEY, "owner": "ada", "value": [1]}))
-
-    async def scenario() -> None:
-        one = store(server)
-        assert await one.get(KEY, "ada") is None
-        await one.aclose()
+        async with workers(server) as (one, _):
+            assert await one.get(KEY, "ada") is None
 
     asyncio.run(scenario())
     server.client.delete(KEY)
