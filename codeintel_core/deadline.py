@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from dataclasses import dataclass
 
 from codeintel_core.errors import DeadlineExceeded
+from codeintel_core.stopping import is_given_up
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """A deadline on the monotonic clock; wall-clock jumps do not move it.
 
-    Work whose caller left is over too: `stop`, when given, ends every deadline that was made from this one.
+    For work that was given up (`stopping`) every deadline is over.
     """
 
     at_s: float
-    stop: threading.Event | None = None
 
     @classmethod
-    def after(cls, seconds: float, stop: threading.Event | None = None) -> Deadline:
+    def after(cls, seconds: float) -> Deadline:
         """The deadline `seconds` from now."""
-        return cls(time.monotonic() + seconds, stop)
+        return cls(time.monotonic() + seconds)
 
     @property
     def remaining_s(self) -> float:
         """Seconds left, never negative."""
-        return 0.0 if self._is_stopped else max(0.0, self.at_s - time.monotonic())
+        return 0.0 if is_given_up() else max(0.0, self.at_s - time.monotonic())
 
     @property
     def is_over(self) -> bool:
         """Whether the deadline has passed, or nobody waits any more."""
-        return self._is_stopped or time.monotonic() >= self.at_s
-
-    @property
-    def _is_stopped(self) -> bool:
-        return self.stop is not None and self.stop.is_set()
+        return is_given_up() or time.monotonic() >= self.at_s
 
     def within(self, seconds: float) -> Deadline:
         """The earlier of this deadline and `seconds` from now."""
-        return Deadline(min(self.at_s, time.monotonic() + seconds), self.stop)
+        return Deadline(min(self.at_s, time.monotonic() + seconds))
 
     def check(self, stage: str) -> None:
         """Raise `DeadlineExceeded` when the deadline has passed, `CancelledError` when nobody waits any more."""
         if time.monotonic() >= self.at_s:
             raise DeadlineExceeded(f"{stage} ran past its deadline")
-        if self._is_stopped:
+        if is_given_up():
             raise asyncio.CancelledError(f"{stage} was cancelled")

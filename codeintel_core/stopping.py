@@ -1,8 +1,9 @@
 """Giving up: what still runs for somebody who has left, or whose deadline has passed, is stopped at the bottom.
 
 A `Work` stands for what is done for one request; threads find it in their context. Whoever blocks in native code or
-on a socket says how it can be stopped (`stoppable`); whoever decides that nobody waits any more calls `give_up`. What
-was stopped raises `asyncio.CancelledError`, as a cancelled task does, so that no fallback takes it for a failure.
+on a socket says how it can be stopped (`stoppable`); whoever works in steps looks at its deadline, which is over then.
+Whoever decides that nobody waits any more calls `give_up`. What was stopped raises `asyncio.CancelledError`, as a
+cancelled task does, so that no fallback takes it for a failure.
 """
 
 from __future__ import annotations
@@ -81,6 +82,12 @@ def begin() -> Work:
 def part() -> Work:
     """New work, part of the current one if there is one, to be made current in another context (`Work.context`)."""
     return Work(_current.get())
+
+
+def is_given_up() -> bool:
+    """Whether nobody waits any more for what is done in this context."""
+    work = _current.get()
+    return work is not None and work.is_given_up
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
+from codeintel_core.stopping import is_given_up
 from codeintel_core.telemetry import metrics
 from codeintel_core.traces.journal import Journal
 from codeintel_core.traces.record import READ, Feedback, TraceJournal
@@ -147,12 +148,12 @@ class Services:
         """Run `work` in a thread that records its steps in the caller's run."""
         return self._pool.submit(contextvars.copy_context().run, work)
 
-    def search(self, request: SearchRequest, caller: Caller, stop: threading.Event | None = None) -> SearchResponse:
+    def search(self, request: SearchRequest, caller: Caller) -> SearchResponse:
         """Ranked spans; blocks for at most the retrieval budget.
 
         Raises:
             CodeIntelError: with the reason, after the trace row was written.
-            CancelledError: `stop` was set meanwhile: nobody waits any more.
+            CancelledError: it was given up meanwhile: nobody waits any more.
         """
         asked = Asked(
             "search",
@@ -177,7 +178,7 @@ class Services:
                 mode=request.mode,
                 deadline=Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None,
             )
-            if stop is not None and stop.is_set():  # not handed to the search itself, which others may share
+            if is_given_up():
                 raise asyncio.CancelledError("the caller left")
             note_hits(trace, found)
             weights = found.weights if request.explain else None

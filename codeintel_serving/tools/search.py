@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import anyio.to_thread
 
+from codeintel_core.stopping import part
 from codeintel_serving.display import inline
 from codeintel_serving.explanation import explanation_lines
 from codeintel_serving.models import SearchRequest, SearchResponse
@@ -16,12 +15,15 @@ from codeintel_serving.tools.tool import Tool, Watch
 
 async def _run(services: Services, request: SearchRequest, caller: Caller, _watch: Watch | None) -> SearchResponse:
     """The search ends within the retrieval budget; it writes its own trace row, also when its caller leaves."""
-    stop = threading.Event()
     opened = await services.scopes.opened(request, caller)
+    pending = part()
     try:
-        return await anyio.to_thread.run_sync(services.search, opened, caller, stop, abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(
+            pending.context().run, services.search, opened, caller, abandon_on_cancel=True
+        )
     finally:
-        stop.set()
+        pending.give_up()
+        pending.end()
 
 
 def _text(found: SearchResponse) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import anyio.to_thread
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded
+from codeintel_core.stopping import part
 from codeintel_core.telemetry import current_run, step
 from codeintel_serving import freshness
 from codeintel_serving.budgeting import Page, Rung, page
@@ -126,13 +126,13 @@ def in_thread_unpinned(
 ) -> Run[_Request, _Response]:
     """`Tool.run` for plain code that blocks.
 
-    It runs in a thread, inside a run with a ledger. When its caller leaves or its deadline passes, the deadline it was
-    given is over at once, and it stops at its next look.
+    It runs in a thread, inside a run with a ledger. When its caller leaves or its deadline passes, its queries and git
+    processes are stopped, the deadline it was given is over at once, and it ends at its next look.
     """
 
     async def running(services: Services, request: _Request, caller: Caller, _watch: Watch | None) -> _Response:
-        stop = threading.Event()
-        deadline = Deadline.after((request.deadline_ms or DEFAULT_DEADLINE_MS) / 1000, stop)
+        pending = part()
+        deadline = Deadline.after((request.deadline_ms or DEFAULT_DEADLINE_MS) / 1000)
 
         def recorded(opened: _Request) -> _Response:
             with ledgered(name, caller, services.home), step("tool", tool=name, surface=caller.surface) as current:
@@ -143,9 +143,11 @@ def in_thread_unpinned(
         try:
             async with _limited(name, request):
                 opened = await services.scopes.opened(request, caller)
-                return await anyio.to_thread.run_sync(recorded, opened, abandon_on_cancel=True)
+                run = pending.context().run
+                return await anyio.to_thread.run_sync(run, recorded, opened, abandon_on_cancel=True)
         finally:
-            stop.set()
+            pending.give_up()
+            pending.end()
 
     return running
 

@@ -18,6 +18,7 @@ from codeintel_core.database import Database, Query
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded, GenerationCorrupt, InvalidRequest
 from codeintel_core.scope import MAX_GLOB_CHARS, Scope, glob_to_regex
+from codeintel_core.stopping import part
 from codeintel_core.telemetry import metrics
 
 PATHS = [
@@ -126,10 +127,10 @@ def test_a_query_stops_at_its_deadline_and_the_connection_goes_on(database: Data
 
 
 def test_a_query_stops_when_nobody_waits(database: Database) -> None:
-    stop = threading.Event()
-    threading.Timer(0.05, stop.set).start()
+    work = part()
+    threading.Timer(0.05, work.give_up).start()
     with pytest.raises(asyncio.CancelledError):
-        database.rows(SLOW, Deadline.after(60, stop))
+        work.context().run(database.rows, SLOW, Deadline.after(60))
 
 
 def test_values_are_bound_and_never_text(database: Database) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from codeintel_core.repository import history
 from codeintel_core.repository.bounded import bounded_git
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.history import LogFilter
+from codeintel_core.stopping import part
 from tests.conftest import GitRepo, Repo
 
 
@@ -145,11 +148,10 @@ def test_bounded_git_stops(source: Repo) -> None:
     assert (len(cut.data), cut.is_cut) == (10, True)
     with pytest.raises(DeadlineExceeded):
         bounded_git(source.path, ["log"], deadline=Deadline.after(-1), max_bytes=10)
-    stop = threading.Event()
-    threading.Timer(0.1, stop.set).start()
-    with pytest.raises(BaseException, match="cancelled"):
-        bounded_git(
-            source.path, ["-c", "alias.wait=!sleep 60", "wait"], deadline=Deadline.after(60, stop), max_bytes=10
-        )
+    work = part()
+    threading.Timer(0.1, work.give_up).start()
+    wait = ["-c", "alias.wait=!sleep 60", "wait"]
+    with pytest.raises(asyncio.CancelledError, match="cancelled"):
+        work.context().run(partial(bounded_git, source.path, wait, deadline=Deadline.after(60), max_bytes=10))
     with pytest.raises(GitFailed, match="bad revision"):
         bounded_git(source.path, ["log", "nope", "--"], deadline=soon(), max_bytes=10)
