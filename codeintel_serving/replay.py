@@ -81,7 +81,7 @@ def replay(home: Home, settings: Settings, parts: Mapping[str, Any]) -> Replay:
     without = _left_out(report["channels"])
     is_reranked = report["coverage"]["rerank"]["state"] == "ran"
     recorded = [int(candidate["chunk_id"]) for candidate in row["candidates"]]
-    steps = {step["kind"]: step["attributes"] for step in report["steps"]}
+    steps = {step["kind"]: step["attributes"] for step in report.get("steps", [])}
     limit = max(len(recorded), steps["rerank"]["candidates"] if is_reranked else 1)
     per_file = (steps.get("rank.select") or steps.get("cache.results") or {}).get("per_file") or None
     tuned = tunings.tuned(home, row.get("tuning_id") or "")

@@ -11,7 +11,7 @@ from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import load
 
 
-def call(services: Services, name: str, /, **arguments: Any) -> Any:
+def call(services: Services, name: str, /, caller: Caller | None = None, **arguments: Any) -> Any:
     """The response of the tool; raises what it raises."""
     tool = load(name)
-    return asyncio.run(tool.run(services, checked(tool.request, **arguments), Caller("cli"), None))
+    return asyncio.run(tool.run(services, checked(tool.request, **arguments), caller or Caller("cli"), None))

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from calling import call
 from workshop import Workshop, settings_for
 
 from codeintel_core.retrieval import tuning
 from codeintel_core.retrieval.tuning import Tuning
 from codeintel_core.settings import get_settings
 from codeintel_core.traces import tables
-from codeintel_serving.models import ReadRequest, SearchRequest, SearchResponse
+from codeintel_serving.models import SearchRequest, SearchResponse
 from codeintel_serving.readiness import readiness
 from codeintel_serving.recording import Caller
 from codeintel_serving.replay import replay
@@ -87,9 +88,9 @@ def test_a_damaged_document_is_degraded_and_not_used(services: Services, worksho
 
 
 def test_a_read_of_a_session_is_kept_for_analytics(services: Services, workshop: Workshop) -> None:
-    request = ReadRequest(repo="shop", path="store/journal.py", start_line=1, end_line=2)
-    read = services.read(request, Caller("rest", session_id="s-reads"))
-    services.read(request, Caller("rest"))
+    targets = ["shop:store/journal.py:1-2"]
+    read = call(services, "read", Caller("rest", session_id="s-reads"), targets=targets)
+    call(services, "read", Caller("rest"), targets=targets)
     rows = tables.read_day(tables.feedback(workshop.home), f"{datetime.now(UTC):%Y-%m-%d}").to_pylist()
     found = [(row["session_id"], row["run_id"], row["repo"], row["path"]) for row in rows if row["kind"] == "read"]
     assert found == [("s-reads", read.run_id, "shop", "store/journal.py")]
