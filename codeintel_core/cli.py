@@ -63,6 +63,6 @@ def _expected(error: Exception) -> str:
         return redact(str(error))[0]
     if isinstance(error, ValidationError):  # of a setting
         problem = error.errors()[0]
-        name = "_".join(str(part) for part in problem["loc"]).upper()
-        return f"CODEINTEL_{name}: {problem['msg']}"
+        name = "".join(f"CODEINTEL_{part}: ".upper() for part in problem["loc"][:1])  # '' of several settings together
+        return f"{name}{problem['msg']}"
     raise error

@@ -277,3 +277,11 @@ class StorageFailed(CodeIntelError):
 
     slug = "storage-failed"
     title = "Storage failed"
+
+
+class BucketUnavailable(CodeIntelError):
+    """The bucket that holds the home cannot be reached or used."""
+
+    slug = "bucket-unavailable"
+    title = "Bucket unavailable"
+    status = 503

@@ -62,6 +62,11 @@ class RepositoryHome:
         return self.root / "staging"
 
     @property
+    def incoming(self) -> Path:
+        """Folder of generations that are being downloaded from a bucket."""
+        return self.root / "incoming"
+
+    @property
     def lease(self) -> Path:
         """Who is building now (JSON)."""
         return self.root / "build.lease"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from codeintel_core.addresses import endpoint_url
+from codeintel_core.addresses import bucket_url, endpoint_url
 
 
 class Settings(BaseSettings):
@@ -21,7 +21,24 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CODEINTEL_", env_ignore_empty=True, frozen=True, extra="ignore")
 
-    home: Path = Field(Path(".codeintel"), description="Home folder: mirrors, generations, vector cache, traces.")
+    home: Path = Field(
+        Path(".codeintel"),
+        description="Home folder: mirrors, generations, vector cache, traces; or `s3://bucket/prefix`.",
+    )
+    home_cache: Path = Field(
+        Path(".codeintel"), description="Folder on this machine in front of a home in a bucket; it is worked in."
+    )
+    home_cache_gib: float = Field(
+        50.0,
+        gt=0,
+        le=1e6,
+        description="GiB that repositories in that folder may take; older generations go first.",
+    )
+    s3_endpoint: str = Field("", description="URL of an S3-compatible server of that bucket; empty: AWS.")
+    s3_allow_http: bool = Field(False, description="Whether that URL may be http, unencrypted.")
+    bucket_interval_s: float = Field(
+        10.0, gt=0, le=86_400, description="How often the server asks the bucket for new generations (one listing)."
+    )
 
     embedding_precision: Literal["int8", "fp32"] = Field(
         "int8", description="Precision of the embedded MiniLM encoder; part of the embedding contract."
@@ -179,7 +196,25 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Level of logs on stderr.")
 
-    @field_validator("home", "sparse_model_dir")
+    _bucket: tuple[str, Path] | None = PrivateAttr(None)  # the bucket, and the folder in front of it
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _home_in_a_bucket(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """With `s3://…` the home is the folder in front of the bucket, and `bucket_url` names the bucket."""
+        home = data.get("home") if isinstance(data, dict) else None
+        if not isinstance(home, str) or not home.startswith("s3://"):
+            return handler(data)
+        made = handler({**data, "home": data.get("home_cache") or cls.model_fields["home_cache"].default})
+        made._bucket = (bucket_url(home), made.home)
+        return made
+
+    @property
+    def bucket_url(self) -> str:
+        """The bucket that holds the home, '' when the home is just a folder (also a throwaway one beside a bucket)."""
+        return self._bucket[0] if self._bucket and self._bucket[1] == self.home else ""
+
+    @field_validator("home", "home_cache", "sparse_model_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         try:
@@ -194,7 +229,7 @@ class Settings(BaseSettings):
             raise ValueError("the URL of Redis starts with redis://, rediss:// or unix://")
         return value
 
-    @field_validator("chat_base_url", "embed_base_url", "rerank_base_url", "sparse_base_url")
+    @field_validator("chat_base_url", "embed_base_url", "rerank_base_url", "sparse_base_url", "s3_endpoint")
     @classmethod
     def _endpoint(cls, value: str) -> str:
         return endpoint_url(value) if value else ""
@@ -209,6 +244,8 @@ class Settings(BaseSettings):
         for role in ("chat", "embed", "rerank", "sparse"):
             if getattr(self, f"{role}_base_url") and not getattr(self, f"{role}_model"):
                 raise ValueError(f"{role}_base_url is set: set {role}_model as well")
+        if self.s3_endpoint.startswith("http://") and not self.s3_allow_http:
+            raise ValueError("s3_endpoint is http, unencrypted: use https, or set s3_allow_http=true")
         if self.sparse_base_url and self.sparse_model_dir:
             raise ValueError("sparse_base_url and sparse_model_dir are both set: a sparse model comes from one of them")
         return self

@@ -31,7 +31,7 @@ def add(
 ) -> None:
     """Register a repository, or all of a file: fetch a mirror into the home."""
     from codeintel_core.errors import InvalidRequest
-    from codeintel_core.home import Home
+    from codeintel_core.objects import shared
     from codeintel_core.repository import mirror
     from codeintel_core.secrets import without_users
     from codeintel_core.settings import get_settings
@@ -41,11 +41,12 @@ def add(
     if bool(source) == (listed is not None):
         raise InvalidRequest("give the path or URL of a git repository, or --from FILE.toml")
     settings = get_settings()
-    home = Home(settings.home)
+    home = shared.opened(settings, generations=False)
     if listed is not None:
         commands.add_all(home, settings, listed, as_json)
         return
     entry = mirror.add(home, source, name=name, branch=branch, group=group, timeout_s=settings.git_timeout_s)
+    shared.share(settings)
     register_partitions(home, [entry.name])
     commit = mirror.head(home, entry.name)
     if as_json:
@@ -64,7 +65,7 @@ def build(
 ) -> None:
     """Build and publish a generation of a repository (runs the Dagster job build_repository)."""
     from codeintel_core.errors import InvalidRequest
-    from codeintel_core.home import Home
+    from codeintel_core.objects.shared import opened
     from codeintel_core.settings import get_settings
     from codeintel_pipelines import commands
 
@@ -72,19 +73,19 @@ def build(
         raise InvalidRequest("give the name of a repository, or --all")
     settings = get_settings()
     if every:
-        commands.build_all(Home(settings.home), settings, force, as_json)
+        commands.build_all(opened(settings, generations=False), settings, force, as_json)
     else:
-        commands.build(Home(settings.home), settings, name, force, as_json)
+        commands.build(opened(settings, generations=False), settings, name, force, as_json)
 
 
 @app.command()
 def compact(name: Name, as_json: Json = False) -> None:
     """Merge the indexes of the served commit into a new generation (runs the Dagster job compact_repository)."""
-    from codeintel_core.home import Home
+    from codeintel_core.objects.shared import opened
     from codeintel_core.settings import get_settings
     from codeintel_pipelines import commands
 
-    commands.compact(Home(get_settings().home), name, as_json)
+    commands.compact(opened(get_settings(), name), name, as_json)
 
 
 @app.command()
@@ -96,9 +97,12 @@ def pin(
 ) -> None:
     """Keep a generation for ever."""
     from codeintel_core.generations import retention
+    from codeintel_core.objects.shared import share
+    from codeintel_core.settings import get_settings
 
     at = _home(name).repository(name)
     (retention.unpin if remove else retention.pin)(at, gen_id)
+    share(get_settings())
     if as_json:
         print(json.dumps({"name": name, "generation": gen_id, "pinned": not remove}))
     else:
@@ -115,18 +119,24 @@ def rollback(
     """Serve an older generation; automatic builds wait until there is a newer commit."""
     from codeintel_core.errors import InvalidRequest
     from codeintel_core.generations import rollback as rollbacks
+    from codeintel_core.objects import shared
+    from codeintel_core.settings import get_settings
 
-    home = _home(name)
+    settings, home = get_settings(), _home(name)
     if resume:
         if gen_id:
             raise InvalidRequest("--resume takes no generation")
         was_held = rollbacks.resume(home, name)
+        shared.share(settings)
         if as_json:
             print(json.dumps({"name": name, "was_held": was_held}))
         else:
             print(f"{name}: " + ("the head may be built again" if was_held else "nothing was held back"))
         return
-    manifest = rollbacks.roll_back(home, name, gen_id)
+    manifest = rollbacks.roll_back(
+        home, name, gen_id, lambda target: shared.announce(settings, home.repository(name), target)
+    )
+    shared.share(settings)
     hold = rollbacks.hold_of(home, name)
     if as_json:
         held = hold.head if hold else None
@@ -144,12 +154,12 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Remove generations that are neither served, among the last, pinned, leased nor young."""
-    from codeintel_core.home import Home
+    from codeintel_core.objects.shared import opened
     from codeintel_core.settings import get_settings
     from codeintel_pipelines import commands
 
     settings = get_settings()
-    commands.gc(Home(settings.home), settings, [name] if name else [], dry_run, as_json)
+    commands.gc(opened(settings), settings, [name] if name else [], dry_run, as_json)
 
 
 @app.command()
@@ -243,11 +253,11 @@ def _settings_home() -> Home:
 
 def _home(name: str) -> Home:
     """The home, in which `name` is registered; raises `UnknownRepository`."""
-    from codeintel_core.home import Home
+    from codeintel_core.objects.shared import opened
     from codeintel_core.repository import mirror
     from codeintel_core.settings import get_settings
 
-    home = Home(get_settings().home)
+    home = opened(get_settings(), name)
     mirror.registration(home, name)
     return home
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import typer
 
-from codeintel_core.errors import CodeIntelError
+from codeintel_core.errors import CodeIntelError, InvalidRequest
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.generations.rollback import hold_of
 from codeintel_core.home import Home
+from codeintel_core.objects.shared import prepare, share
 from codeintel_core.settings import Settings
 from codeintel_pipelines import groups, retention
 from codeintel_pipelines.build.plan import up_to_date
@@ -26,6 +27,7 @@ def add_all(home: Home, settings: Settings, listed: Path, as_json: bool) -> None
     from codeintel_pipelines.runs import register_partitions
 
     found = groups.register_all(home, settings, groups.read_file(listed), listed.parent)
+    share(settings)
     register_partitions(home, [entry.name for entry in found if not entry.error])
     if as_json:
         print(json.dumps([asdict(entry) for entry in found]))
@@ -38,6 +40,7 @@ def add_all(home: Home, settings: Settings, listed: Path, as_json: bool) -> None
 
 def build(home: Home, settings: Settings, name: str, force: bool, as_json: bool) -> None:
     """Build one repository, or say that it is up to date without starting a run."""
+    prepare(settings, home, name)
     kept = None if force else up_to_date(home, settings, name)
     manifest = kept or _run_build(home, name, force)
     if as_json:
@@ -100,6 +103,11 @@ def gc(home: Home, settings: Settings, names: Sequence[str], dry_run: bool, as_j
         lines += [f"  {verb} leftover {left}" for left in done.leftovers]
         lines += [f"  kept {gen_id}: {', '.join(why)}" for gen_id, why in sorted(done.kept.items())]
         print("\n".join(lines))
+    for gone in swept.bucket:
+        print(
+            f"{gone.repo} in the bucket: {verb} {len(gone.dropped)} generations, "
+            f"{gone.deleted_objects} objects ({gone.deleted_bytes / _MIB:.1f} MiB)"
+        )
     for left in swept.interrupted_adds:
         print(f"{verb} {left}, left by an interrupted `add`")
     if (old := swept.traces) is not None:
@@ -125,6 +133,10 @@ def purge(
     """Purge, or say what would be; exit code 1 when the scan afterwards still found something."""
     from codeintel_pipelines.purge import purge as purges
 
+    if settings.bucket_url:
+        raise InvalidRequest(
+            "purge works on a home that is a folder: what it removes would stay in the bucket and on other machines"
+        )
     if text == "-":
         text = sys.stdin.read().rstrip("\r\n")
     target = purges.target_of(home, text=text, pattern=pattern, repo=name, path=path, blob=blob)
@@ -139,8 +151,9 @@ def purge(
 
 
 def _build_one(home: Home, settings: Settings, name: str, force: bool) -> dict[str, str]:
-    hold = hold_of(home, name)
     try:
+        prepare(settings, home, name)
+        hold = hold_of(home, name)
         kept = None if force else up_to_date(home, settings, name)
         if kept is not None:
             return {"status": "up to date", "detail": kept.gen_id}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from codeintel_core.generations import retention
 from codeintel_core.generations.retention import Collected
 from codeintel_core.home import Home
+from codeintel_core.objects.collect import CollectedObjects
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
 from codeintel_core.traces.retention import Expired, expire
@@ -21,6 +22,8 @@ class Swept:
 
     repositories: list[Collected]
     interrupted_adds: list[str]
+    bucket: list[CollectedObjects]
+    """What went from the bucket that the home is in."""
     traces: Expired | None
     """None when only some repositories were collected."""
     delta_files: list[str]
@@ -28,7 +31,7 @@ class Swept:
 
 
 def sweep(home: Home, settings: Settings, names: Sequence[str] = (), *, dry_run: bool = False) -> Swept:
-    """Collect the named repositories, or all; raises `UnknownRepository`."""
+    """Collect the named repositories, or all; raises `UnknownRepository`, `BucketUnavailable`."""
     for name in names:
         mirror.registration(home, name)
     min_age = timedelta(hours=settings.gc_min_age_h)
@@ -36,10 +39,22 @@ def sweep(home: Home, settings: Settings, names: Sequence[str] = (), *, dry_run:
         retention.gc(home.repository(name), keep_last=settings.gc_keep_last, min_age=min_age, dry_run=dry_run)
         for name in names or home.repository_names()
     ]
+    in_bucket = _collect_bucket(home, settings, names, dry_run=dry_run) if settings.bucket_url else []
     left = [] if names else retention.clear_interrupted_adds(home, min_age=min_age, dry_run=dry_run)
     expired = None if names else expire(
         home, datetime.now(UTC).date(), trace_days=settings.trace_keep_days, ledger_days=settings.ledger_keep_days,
         dry_run=dry_run,
     )  # fmt: skip
     old = [] if names else delta.vacuum(home, keep_days=settings.delta_keep_days, dry_run=dry_run)
-    return Swept(collected, left, expired, old)
+    return Swept(collected, left, in_bucket, expired, old)
+
+
+def _collect_bucket(home: Home, settings: Settings, names: Sequence[str], *, dry_run: bool) -> list[CollectedObjects]:
+    from codeintel_core.objects.bucket import Bucket
+    from codeintel_core.objects.collect import collect
+
+    bucket, min_age = Bucket.of(settings), timedelta(hours=settings.gc_min_age_h)
+    return [
+        collect(bucket, name, keep_last=settings.gc_keep_last, min_age=min_age, dry_run=dry_run)
+        for name in names or home.repository_names()
+    ]

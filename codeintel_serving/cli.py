@@ -82,7 +82,7 @@ def worker(listener: int, folder: Path, number: int, count: int) -> None:
     """Be one of the processes of `serve --workers`, which starts this."""
     from codeintel_serving import hosting
 
-    with open_services() as services:
+    with open_services(follow=False) as services:
         hosting.work(services, listener, folder, number, count)
 
 
@@ -91,7 +91,7 @@ def mcp() -> None:
     """Serve MCP over stdio; nothing else is written to stdout."""
     from codeintel_serving import hosting
 
-    with hosting.protocol_only_stdout(), open_services() as services:
+    with hosting.protocol_only_stdout(), open_services(follow=False) as services:
         hosting.serve_stdio(services)
 
 
@@ -116,10 +116,10 @@ def doctor(
 
 def _home(name: str) -> Home:
     """The home, in which `name` is registered; raises `UnknownRepository`."""
-    from codeintel_core.home import Home
+    from codeintel_core.objects.shared import followed
     from codeintel_core.repository import mirror
     from codeintel_core.settings import get_settings
 
-    home = Home(get_settings().home)
+    home = followed(get_settings())
     mirror.registration(home, name)
     return home

@@ -38,7 +38,8 @@ Check = Callable[[Settings], str]  # the detail; an exception is a failure
 
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
-    return [_finding(name, check, fix, settings) for name, check, fix in _CHECKS]
+    checks = (*_CHECKS, _BUCKET) if settings.bucket_url else _CHECKS
+    return [_finding(name, check, fix, settings) for name, check, fix in checks]
 
 
 def as_json(findings: list[Finding]) -> str:
@@ -112,6 +113,14 @@ def _disk(settings: Settings) -> str:
     return detail
 
 
+def _bucket(settings: Settings) -> str:
+    from codeintel_core.objects.bucket import Bucket
+
+    bucket = Bucket.of(settings)
+    bucket.check()
+    return f"{bucket.url}, conditional writes work"
+
+
 def _existing(path: Path) -> Path:
     return next(folder for folder in [path, *path.parents] if folder.exists())
 
@@ -125,4 +134,9 @@ _CHECKS: tuple[tuple[str, Check, str], ...] = (
     ("embedding model", _model, "run `make setup`"),
     ("home", _home, "fix its permissions or set CODEINTEL_HOME"),
     ("disk", _disk, "free at least 1 GiB or set CODEINTEL_HOME"),
+)
+_BUCKET = (
+    "bucket",
+    _bucket,
+    "see docs/operations.md: the AWS variables, CODEINTEL_S3_ENDPOINT, and rights to list, read, write and delete",
 )

@@ -34,6 +34,8 @@ def readiness(services: Services) -> Readiness:
     checks = {"home": _home(services), "disk": _disk(services), "keys": _check("down", services.keys.problem)}
     if services.scopes.backend is not None:
         checks["redis"] = _check("degraded", services.scopes.backend.ping())
+    if services.replica is not None:
+        checks["bucket"] = _check("degraded", services.replica.problem)
     try:
         with services.library.pin(()) as generations:
             checks |= {

@@ -21,6 +21,7 @@ from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.models.roles import chat_model, score_model
+from codeintel_core.objects import shared
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
@@ -65,12 +66,14 @@ class Services:
         settings, home, library, engine, results, encoder, chat, reranker, probes, journal, feedback_journal, keys,
             freshness, resolver, scopes, runpacks: the parts, wired.
         sparse: the sparse encoder, or None when no sparse model is configured.
+        replica: what follows the bucket that the home is in, or None when the home is a folder.
     """
 
     def __init__(self, settings: Settings, *, encoder: Callable[[], Encoder] | None = None) -> None:
         """`encoder` loads the query encoder on first use; the one the settings name by default."""
         self.settings = settings
         self.home = Home(settings.home)
+        self.replica = shared.replica(settings)
         self.library = Library(self.home, verify=settings.verify_digests, device=settings.dense_device)
         load = encoder or (lambda: query_encoder(settings))
         self.encoder = LazyEncoder(lambda: CachedQueries(load(), settings.query_vector_cache))
@@ -90,7 +93,7 @@ class Services:
         self.runpacks = RunpackWriter(self.home, settings, self._readiness)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping, self._draining = threading.Event(), threading.Event()
-        self._watcher: threading.Thread | None = None
+        self._background: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         return self
@@ -102,9 +105,16 @@ class Services:
 
     def start(self) -> None:
         """Warm up, then watch for new generations in the background until `close`."""
+        if self.replica is not None:  # what is here serves at once, and nothing of a large home has to come first
+            self._start(lambda: self._every(self.settings.bucket_interval_s, self.follow), "bucket-follower")
         self.warm()
-        self._watcher = threading.Thread(target=self._watch, name="generation-watcher", daemon=True)
-        self._watcher.start()
+        self._start(lambda: self._every(self.settings.watch_interval_s, self._refresh), "generation-watcher")
+
+    def follow(self) -> None:
+        """Bring the home up to date with its bucket, when it is in one; what stands in the way is a readiness check."""
+        if self.replica is not None:
+            names = self.home.repository_names()
+            self.replica.follow([name for name in names if self.library.reader(name).problem])
 
     def warm(self, repos: Sequence[str] = (), as_of: str = "") -> None:
         """Load the encoder, open generations, start the JVM and run each index once; problems are left to requests."""
@@ -128,8 +138,10 @@ class Services:
     def close(self) -> None:
         """Stop watching and release everything."""
         self._stopping.set()
-        if self._watcher is not None:
-            self._watcher.join(timeout=10)
+        if self.replica is not None:
+            self.replica.stop()
+        for thread in self._background:
+            thread.join(timeout=10)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.engine.close()
         self.library.close()
@@ -228,12 +240,18 @@ class Services:
         if self.sparse is not None:
             self.sparse().encode_query("warm up")
 
-    def _watch(self) -> None:
-        while not self._stopping.wait(self.settings.watch_interval_s):
+    def _start(self, work: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        self._background.append(thread)
+        thread.start()
+
+    def _every(self, interval_s: float, look: Callable[[], None]) -> None:
+        while not self._stopping.is_set():
             try:
-                self._refresh()
-            except Exception:  # the watcher must outlive whatever it meets: a half-registered repository, a full disk
+                look()
+            except Exception:  # it must outlive whatever it meets: a half-registered repository, a full disk
                 _log.exception("looking for new generations failed")
+            self._stopping.wait(interval_s)
 
     def _refresh(self, repos: Sequence[str] = ()) -> None:
         """Swap in new generations, and run each of their indexes once."""

@@ -28,18 +28,30 @@ class ToolCommand(TyperCommand):
 
 
 def settings_of_home() -> Settings:
-    """The settings, whose home exists; raises `NotIndexed` when it does not."""
+    """The settings, whose home exists or is in a bucket; raises `NotIndexed` when it does not."""
     from codeintel_core.errors import NotIndexed
     from codeintel_core.settings import get_settings
 
     settings = get_settings()
-    if not settings.home.is_dir():
+    if not settings.bucket_url and not settings.home.is_dir():
         raise NotIndexed(f"there is no home at {settings.home}; run `codeintel add PATH_OR_URL` or set CODEINTEL_HOME")
     return settings
 
 
-def open_services() -> Services:
-    """Services over the configured home; raises `NotIndexed` when there is none."""
+def open_services(*, follow: bool = True) -> Services:
+    """Services over the configured home, brought up to date with its bucket when it is in one and with `follow`.
+
+    Raises:
+        NotIndexed: there is no home.
+        BucketUnavailable: nothing of the bucket is here, and it cannot be used.
+    """
+    from codeintel_core.errors import BucketUnavailable
     from codeintel_serving.services import Services
 
-    return Services(settings_of_home())
+    services = Services(settings_of_home())
+    if follow and services.replica is not None:
+        services.replica.follow_to_the_end()
+        if services.replica.problem and not services.home.repository_names():
+            services.close()
+            raise BucketUnavailable(services.replica.problem)
+    return services

@@ -207,7 +207,7 @@ def verify(folder: Path, manifest: Manifest, *, only: str = "") -> None:
         if not (folder / name).is_file():
             raise GenerationCorrupt(f"generation {manifest.gen_id}: {name} is missing")
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads run
-        found = dict(zip(wanted, pool.map(lambda name: _digest_once(folder / name), wanted), strict=True))
+        found = dict(zip(wanted, pool.map(lambda name: known_digest(folder / name), wanted), strict=True))
     for name, expected in wanted.items():
         actual = found[name]
         if actual.size_bytes != expected.size_bytes:
@@ -229,7 +229,7 @@ def _is_within(name: str, only: str) -> bool:
     return not only or name == only or name.startswith(f"{only}/")
 
 
-def _digest_once(path: Path) -> FileDigest:
+def known_digest(path: Path) -> FileDigest:
     """The digest of a file, kept while its inode, size and time of change say that it is the same."""
     status = path.stat()
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,13 @@ from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.home import RepositoryHome
 from codeintel_core.repository.git import GitRepository
+
+Announce = Callable[[], None]
+"""Called under the publish lock, just before CURRENT moves: makes another store follow, or raises to stop it here."""
+
+
+def _nobody() -> None:
+    """There is no other store."""
 
 
 def current_id(home: RepositoryHome) -> str | None:
@@ -31,7 +38,7 @@ def publish_lock(home: RepositoryHome) -> Iterator[None]:
         yield
 
 
-def publish(home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
+def publish(home: RepositoryHome, staging: Path, manifest: Manifest, announce: Announce = _nobody) -> Path:
     """Publish a finished staging folder as `manifest.gen_id` and point CURRENT at it.
 
     Order: fsync files and folders, write the manifest, pin the commit, rename, fsync, swap the pointer. A crash at
@@ -41,7 +48,7 @@ def publish(home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
         PublishConflict: CURRENT is no longer the parent this generation was built from.
     """
     manifests.save(staging, manifest)
-    _fsync_tree(staging)
+    fsync_tree(staging)
     with publish_lock(home):
         served = current_id(home)
         if served != manifest.parent:
@@ -50,6 +57,7 @@ def publish(home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
             )
         GitRepository(home.mirror).git("update-ref", f"refs/codeintel/generations/{manifest.gen_id}", manifest.commit)
         home.generations.mkdir(exist_ok=True)
+        announce()
         target = home.generation(manifest.gen_id)
         staging.rename(target)
         _fsync(home.generations)
@@ -57,7 +65,7 @@ def publish(home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
     return target
 
 
-def point_at(home: RepositoryHome, gen_id: str) -> None:
+def point_at(home: RepositoryHome, gen_id: str, announce: Announce = _nobody) -> None:
     """Roll back or forward: make an existing generation the served one, after verifying it."""
     folder = home.generation(gen_id)
     unknown = UnknownGeneration(f"'{home.name}' keeps no generation {gen_id}; see `codeintel generations {home.name}`")
@@ -67,6 +75,7 @@ def point_at(home: RepositoryHome, gen_id: str) -> None:
     with publish_lock(home):
         if not folder.is_dir():  # collected while it was verified
             raise unknown
+        announce()
         point_at_locked(home, gen_id)
 
 
@@ -81,9 +90,10 @@ def point_at_locked(home: RepositoryHome, gen_id: str) -> None:
     _fsync(home.root)
 
 
-def _fsync_tree(folder: Path) -> None:
+def fsync_tree(folder: Path) -> None:
+    """Bring a folder and everything below it to the disk; what is linked was there already."""
     for path in [*folder.rglob("*"), folder]:
-        if path.is_dir() or path.stat().st_nlink == 1:  # what is linked was on disk when its generation was published
+        if path.is_dir() or path.stat().st_nlink == 1:
             _fsync(path)
 
 

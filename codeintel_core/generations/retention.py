@@ -137,17 +137,14 @@ def gc(home: RepositoryHome, *, keep_last: int, min_age: timedelta, dry_run: boo
         done.freed_bytes = _unshared_bytes(paths)
         if dry_run:
             return done
-        home.doomed.mkdir(exist_ok=True)
-        for path in paths:
-            path.rename(home.doomed / f"{path.name}-{datetime.now(UTC):%Y%m%dt%H%M%S%f}")
+        set_aside(home, paths)
         git = GitRepository(home.mirror)
-        for gen_id in (*doomed, *orphans):
+        for gen_id in orphans:
             git.git("update-ref", "-d", _REFS + gen_id)
         for gen_id in pinned(home) - set(done.kept):
             (home.pins / gen_id).unlink(missing_ok=True)
         leases.clear_stale(home)
-    for path in home.doomed.glob("*"):  # each by itself: another collection may be adding to the folder
-        shutil.rmtree(path, ignore_errors=True)
+    clear_doomed(home)
     return done
 
 
@@ -163,13 +160,25 @@ def drop(home: RepositoryHome, gen_ids: Collection[str]) -> None:
                 point_at_locked(home, left[-1])
             else:
                 home.current.unlink()
-        home.doomed.mkdir(exist_ok=True)
-        git = GitRepository(home.mirror)
+        set_aside(home, [home.generation(gen_id) for gen_id in gen_ids])
         for gen_id in gen_ids:
-            home.generation(gen_id).rename(home.doomed / f"{gen_id}-{datetime.now(UTC):%Y%m%dt%H%M%S%f}")
-            git.git("update-ref", "-d", _REFS + gen_id)
             (home.pins / gen_id).unlink(missing_ok=True)
-    for path in home.doomed.glob("*"):
+    clear_doomed(home)
+
+
+def set_aside(home: RepositoryHome, folders: Iterable[Path]) -> None:
+    """Move folders out of sight, and unpin the commits of those that are generations; hold the publish lock."""
+    git = GitRepository(home.mirror)
+    for path in folders:
+        home.doomed.mkdir(exist_ok=True)
+        path.rename(home.doomed / f"{path.name}-{datetime.now(UTC):%Y%m%dt%H%M%S%f}")
+        if path.parent == home.generations:
+            git.git("update-ref", "-d", _REFS + path.name)
+
+
+def clear_doomed(home: RepositoryHome) -> None:
+    """Delete what was set aside, without the lock."""
+    for path in home.doomed.glob("*"):  # each by itself: another collection may be adding to the folder
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -24,8 +25,10 @@ class Hold:
     since: str
 
 
-def roll_back(home: Home, repo: str, gen_id: str = "") -> Manifest:
+def roll_back(home: Home, repo: str, gen_id: str = "", announce: Callable[[str], None] = lambda _: None) -> Manifest:
     """Serve `gen_id` (by default the generation before the served one) and hold back automatic builds of the head.
+
+    `announce` is told the generation just before this home serves it, and stops that by raising.
 
     Raises:
         UnknownGeneration: it is not kept, or there is none before the served one.
@@ -34,7 +37,7 @@ def roll_back(home: Home, repo: str, gen_id: str = "") -> Manifest:
     at = home.repository(repo)
     target = gen_id or _previous(home, repo)
     head = mirror.head(home, repo)
-    point_at(at, target)
+    point_at(at, target, lambda: announce(target))
     manifest = manifests.load(at.generation(target))
     hold = Hold(manifest.commit, head, datetime.now(UTC).isoformat(timespec="seconds"))
     pending = at.hold.with_suffix(".tmp")

@@ -78,6 +78,8 @@ KINDS = frozenset(
         "build.sparse",
         "build.catalog",
         "build.publish",
+        "bucket.upload",
+        "bucket.download",
         "evaluate.golden",
         "evaluate.retrieval",
         "learn.weights",

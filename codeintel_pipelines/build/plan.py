@@ -32,6 +32,7 @@ from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest, Versions
 from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home, RepositoryHome
+from codeintel_core.objects import shared
 from codeintel_core.repository import mirror
 from codeintel_core.repository.git import GitRepository, TreeEntry
 from codeintel_core.secrets import SECRETS_VERSION
@@ -190,8 +191,10 @@ def start(
 
     Raises:
         UnknownRepository, BuildInProgress, SourceUnavailable: it cannot be built now.
+        BucketUnavailable: the home's bucket cannot be asked what it serves.
     """
     repository = home.repository(repo)
+    shared.prepare(settings, home, repo)
     entry = mirror.registration(home, repo)
     lease.acquire(repository, run_id, is_finished)
     fetched = "" if compact else mirror.refresh(home, repo, timeout_s=settings.git_timeout_s)

@@ -13,7 +13,7 @@ from codeintel_core.errors import BuildFailed
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.manifest import Counts, Manifest, SparseFacts
-from codeintel_core.generations.publish import publish
+from codeintel_core.objects.shared import publish_shared
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
@@ -41,6 +41,7 @@ def release(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Rel
     Raises:
         BuildFailed: a smoke query or the comparison with the source failed; nothing was published.
         PublishConflict: another generation was published meanwhile.
+        BucketUnavailable: the home's bucket cannot be used; nothing was published.
     """
     manifest = describe(build, dagster_run_id, asset_keys)
     generation = Generation(build.folder, manifest, build.repository.mirror)
@@ -56,7 +57,7 @@ def release(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Rel
     failed = [f"{name} ({verdict.facts})" for name, verdict in verdicts.items() if not verdict.passed]
     if failed:
         raise BuildFailed(f"'{build.plan.repo}' was not published: {'; '.join(failed)}")
-    publish(build.repository, build.folder, manifest)
+    publish_shared(build.settings, build.repository, build.folder, manifest)
     return Released(manifest, verdicts)
 
 

@@ -75,6 +75,8 @@ def remove_unneeded_generations(context: dg.OpExecutionContext, home: HomeResour
     for done in swept.repositories:
         context.log.info(f"{done.repo}: removed {done.removed or 'nothing'}, kept {done.kept}, also {done.leftovers}")
     context.log.info(f"files of old versions of Delta tables: removed {len(swept.delta_files)}")
+    for gone in swept.bucket:
+        context.log.info(f"{gone.repo}: dropped {gone.dropped or 'nothing'} in the bucket, kept {gone.kept}")
     freed = sum(done.freed_bytes for done in swept.repositories)
     context.add_output_metadata(
         {"removed": sum(len(done.removed) for done in swept.repositories), "freed_bytes": freed}

@@ -1,0 +1,128 @@
+"""Garbage collection in a bucket: nothing goes that a machine could still be downloading.
+
+A generation leaves in two steps: its record moves to `dropped/`, so that nobody starts to download it, and a day later
+its record and the objects that no other generation names are deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from codeintel_core.generations import manifest as manifests
+from codeintel_core.objects import keys
+from codeintel_core.objects.bucket import Bucket, Entry
+from codeintel_core.objects.upload import GRACE, digests, parse_record
+
+_DROPPED = (keys.MIRROR_NAME, manifests.FILE_NAME)
+
+
+@dataclass(slots=True)
+class CollectedObjects:
+    """What a collection in the bucket did, or would do."""
+
+    repo: str
+    dropped: list[str] = field(default_factory=list)  # generations nobody starts to download from now on
+    kept: dict[str, list[str]] = field(default_factory=dict)  # gen_id -> reasons
+    deleted_objects: int = 0
+    deleted_bytes: int = 0
+
+
+def collect(
+    bucket: Bucket, repo: str, *, keep_last: int, min_age: timedelta, grace: timedelta = GRACE, dry_run: bool = False
+) -> CollectedObjects:  # fmt: skip
+    """Drop the generations that nobody needs, and delete what was dropped more than `grace` ago.
+
+    Kept are what is served, the newest `keep_last`, and what is pinned or younger than `min_age`. Objects younger than
+    `grace` stay, whoever names them: a build may be uploading them.
+
+    Raises:
+        BucketUnavailable: it could not be finished; the next collection does.
+        GenerationCorrupt: the record of a generation is damaged, so what it names is not known; nothing is deleted.
+    """
+    done = CollectedObjects(repo)
+    now = datetime.now(UTC)
+    there = _ids(bucket.list(keys.generations(repo)))
+    served = _served(bucket, repo)
+    pinned = {key.rpartition("/")[2] for key in bucket.list(f"{keys.STATE}/repos/{repo}/pins")}
+    newest = sorted(there, reverse=True)[:keep_last]
+    for gen_id, since in sorted(there.items()):
+        facts = {
+            "current": gen_id == served,
+            "pinned": gen_id in pinned,
+            "last": gen_id in newest,
+            "young": since > now - min_age,
+        }
+        done.kept[gen_id] = [reason for reason, is_so in facts.items() if is_so]
+    done.dropped = [gen_id for gen_id, reasons in done.kept.items() if not reasons]
+    done.kept = {gen_id: reasons for gen_id, reasons in done.kept.items() if reasons}
+    if not dry_run:
+        drop(bucket, repo, done.dropped)
+    _sweep(bucket, repo, done, now - grace, dry_run=dry_run)
+    return done
+
+
+def drop(bucket: Bucket, repo: str, gen_ids: Collection[str]) -> None:
+    """Take generations out of sight; one that is served again meanwhile (a roll back) comes back into it."""
+    for gen_id in gen_ids:
+        documents = _record(bucket, f"{keys.generations(repo)}/{gen_id}", keys.RECORD)
+        for name in _DROPPED:
+            if name in documents:
+                bucket.put(keys.dropped(repo, gen_id, name), documents[name])
+        bucket.delete(keys.record(repo, gen_id, name) for name in reversed(keys.RECORD))
+        if _served(bucket, repo) == gen_id:
+            for name, document in documents.items():
+                bucket.put(keys.record(repo, gen_id, name), document)
+
+
+def _sweep(bucket: Bucket, repo: str, done: CollectedObjects, before: datetime, *, dry_run: bool) -> None:
+    """Delete records that were dropped before that time, and objects as old that no record names."""
+    objects = bucket.list(keys.objects(repo))  # first: what is uploaded from now on is not in it
+    records = bucket.list(keys.generations(repo))
+    complete = _ids(records)
+    named: set[str] = set()
+    for gen_id in complete:
+        named |= _named(gen_id, _record(bucket, f"{keys.generations(repo)}/{gen_id}"))
+    dropped = _ids(bucket.list(keys.dropped(repo)))  # after them: what another collection drops meanwhile is in one
+    expired = {gen_id for gen_id, since in dropped.items() if since <= before}
+    for gen_id in dropped.keys() - expired:
+        named |= _named(gen_id, _record(bucket, keys.dropped(repo, gen_id)))
+    torn = [key for key, entry in records.items() if key.split("/")[-2] not in complete and entry.modified <= before]
+    doomed = {
+        key: entry for key, entry in objects.items() if key.rpartition("/")[2] not in named and entry.modified <= before
+    }
+    if not dry_run:
+        again = bucket.list(keys.objects(repo))  # an upload that needs one of them has written it anew
+        doomed = {key: entry for key, entry in doomed.items() if again.get(key) == entry}
+        bucket.delete(doomed)
+        bucket.delete(keys.dropped(repo, gen_id, name) for gen_id in sorted(expired) for name in _DROPPED)
+        bucket.delete(torn)  # of uploads and collections that were killed
+    done.deleted_objects, done.deleted_bytes = len(doomed), sum(entry.size_bytes for entry in doomed.values())
+
+
+def _ids(listed: Mapping[str, Entry]) -> dict[str, datetime]:
+    """Generations that have a manifest in a listing, and since when."""
+    return {
+        key.split("/")[-2]: entry.modified
+        for key, entry in listed.items()
+        if key.endswith(f"/{manifests.FILE_NAME}")
+    }  # fmt: skip
+
+
+def _served(bucket: Bucket, repo: str) -> str:
+    found = bucket.get(keys.current(repo))
+    return found[0].decode("utf-8", "replace").strip() if found else ""
+
+
+def _record(bucket: Bucket, folder: str, names: Collection[str] = _DROPPED) -> dict[str, bytes]:
+    """The documents of a generation that are there, by name."""
+    found = {name: bucket.get(f"{folder}/{name}") for name in names}
+    return {name: pair[0] for name, pair in found.items() if pair is not None}
+
+
+def _named(gen_id: str, documents: Mapping[str, bytes]) -> set[str]:
+    """Digests that a record names; none when it was dropped or deleted meanwhile."""
+    if len(documents) < len(_DROPPED):
+        return set()
+    return digests(*parse_record(gen_id, documents[manifests.FILE_NAME], documents[keys.MIRROR_NAME]))

@@ -1,0 +1,47 @@
+"""Keys of a home in a bucket; the only module that knows them (the package's docstring lists them)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from codeintel_core.generations.manifest import DIGEST_NAME, FILE_NAME
+from codeintel_core.home import Home
+
+STATE = "state"
+MIRROR_NAME = "mirror.json"
+RECORD = (MIRROR_NAME, DIGEST_NAME, FILE_NAME)  # of a generation; in this order they are written
+
+
+def current(repo: str) -> str:
+    """The pointer to the served generation."""
+    return f"{STATE}/repos/{repo}/CURRENT"
+
+
+def shared_file(home: Home, path: Path) -> str:
+    """A small file that every machine of the home has."""
+    return f"{STATE}/{path.relative_to(home.root).as_posix()}"
+
+
+def generations(repo: str) -> str:
+    """Prefix of the records of all generations."""
+    return f"generations/{repo}"
+
+
+def record(repo: str, gen_id: str, name: str) -> str:
+    """One of the files of `RECORD`."""
+    return f"generations/{repo}/{gen_id}/{name}"
+
+
+def dropped(repo: str, gen_id: str = "", name: str = "") -> str:
+    """What is left of a collected generation, or the prefix of them all."""
+    return "/".join(filter(None, ("dropped", repo, gen_id, name)))
+
+
+def objects(repo: str) -> str:
+    """Prefix of everything that is named by its digest."""
+    return f"objects/{repo}"
+
+
+def blob(repo: str, sha256: str) -> str:
+    """A file of a generation, or a pack."""
+    return f"objects/{repo}/{sha256}"

@@ -1,0 +1,106 @@
+"""What builds, commands and the server do besides when the home is in a bucket; nothing, and no import, otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from codeintel_core.errors import PublishConflict
+from codeintel_core.generations.publish import current_id, publish
+from codeintel_core.home import Home, RepositoryHome
+from codeintel_core.settings import Settings
+
+if TYPE_CHECKING:
+    from codeintel_core.generations.manifest import Manifest
+    from codeintel_core.objects.replica import Replica
+
+
+def replica(settings: Settings) -> Replica | None:
+    """The follower of the home's bucket, None when the home is a folder."""
+    if not settings.bucket_url:
+        return None
+    from codeintel_core.objects.bucket import Bucket
+    from codeintel_core.objects.replica import Replica
+
+    limit = int(settings.home_cache_gib * (1 << 30))
+    return Replica(Bucket.of(settings), Home(settings.home), max_bytes=limit, timeout_s=settings.git_timeout_s)
+
+
+def opened(settings: Settings, name: str = "", *, generations: bool = True) -> Home:
+    """The home as its bucket is now, for a command: with what serves of one repository or all, or only their names.
+
+    Raises:
+        BucketUnavailable, GenerationCorrupt, StorageFailed: it cannot be brought up to date.
+    """
+    if (follower := replica(settings)) is not None:
+        follower.pull(name, generations=generations)
+    return Home(settings.home)
+
+
+def share(settings: Settings) -> None:
+    """Write registrations, holds, pins and the purge list that a command changed to the bucket.
+
+    Raises:
+        BucketUnavailable, PublishConflict: they are changed here but not there; run the command again.
+    """
+    if (follower := replica(settings)) is not None:
+        follower.files.push()
+
+
+def prepare(settings: Settings, home: Home, repo: str) -> None:
+    """Before a build is planned: its parent is what the bucket serves.
+
+    A generation that is served here while the bucket serves none of the repository (the home was a folder before) is
+    brought there.
+    """
+    if (follower := replica(settings)) is None:
+        return
+    from codeintel_core.generations import manifest as manifests
+    from codeintel_core.objects import keys
+    from codeintel_core.objects.upload import move, upload
+
+    follower.pull(repo)
+    at = home.repository(repo)
+    served = current_id(at)
+    if served is not None and follower.bucket.get(keys.current(repo)) is None:
+        follower.files.push()
+        manifest = manifests.load(at.generation(served))
+        manifests.verify(at.generation(served), manifest)
+        upload(follower.bucket, at, at.generation(served), manifest, settings.git_timeout_s)
+        move(follower.bucket, repo, None, served)
+
+
+def publish_shared(settings: Settings, home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
+    """`publish`, after the generation was uploaded; the bucket's pointer moves first, and decides between machines.
+
+    Raises:
+        PublishConflict: another generation was published meanwhile, here or on another machine.
+        BucketUnavailable: the bucket cannot be used; nothing was published.
+    """
+    if not settings.bucket_url:
+        return publish(home, staging, manifest)
+    from codeintel_core.generations import manifest as manifests
+    from codeintel_core.objects.bucket import Bucket
+    from codeintel_core.objects.upload import move, upload, withdraw
+
+    bucket = Bucket.of(settings)
+    manifests.save(staging, manifest)
+    upload(bucket, home, staging, manifest, settings.git_timeout_s)
+    try:
+        return publish(home, staging, manifest, lambda: move(bucket, home.name, manifest.parent, manifest.gen_id))
+    except PublishConflict:
+        withdraw(bucket, home.name, manifest.gen_id)
+        raise
+
+
+def announce(settings: Settings, home: RepositoryHome, gen_id: str) -> None:
+    """Make a kept generation the served one of the bucket, before it is the one of this home (roll back)."""
+    if not settings.bucket_url:
+        return
+    from codeintel_core.generations import manifest as manifests
+    from codeintel_core.objects.bucket import Bucket
+    from codeintel_core.objects.upload import move, upload
+
+    bucket, folder = Bucket.of(settings), home.generation(gen_id)
+    upload(bucket, home, folder, manifests.load(folder), settings.git_timeout_s)
+    move(bucket, home.name, current_id(home), gen_id)

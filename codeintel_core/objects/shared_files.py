@@ -1,0 +1,124 @@
+"""Small files that all machines of a home have, and what this machine last saw of them in the bucket.
+
+Registrations, holds, pins, the purge list and the targets of groups. A change on this machine is written back only if
+the bucket still has what it was made from.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from codeintel_core.errors import PublishConflict
+from codeintel_core.home import Home, RepositoryHome
+from codeintel_core.objects import keys, packs
+from codeintel_core.objects.bucket import Bucket, Entry
+
+_NAMES = ("purged.json", "groups.json", "repos/*/repository.json", "repos/*/hold.json", "repos/*/pins/*")
+_SHARED = re.compile(
+    r"purged\.json|groups\.json|repos/[a-z0-9][a-z0-9._-]{0,99}/(repository\.json|hold\.json|pins/[a-z0-9-]{1,100})"
+)
+_POINTER = re.compile(rf"{keys.STATE}/repos/([a-z0-9][a-z0-9._-]{{0,99}})/CURRENT")
+
+
+class SharedFiles:
+    """The files of one home and their twins in a bucket; what was seen of them is kept in `bucket.json` of the home."""
+
+    def __init__(self, bucket: Bucket, home: Home, timeout_s: float) -> None:
+        self._bucket, self._home, self._timeout_s = bucket, home, timeout_s
+        self._file = home.root / "bucket.json"
+
+    def pull(self, there: Mapping[str, Entry]) -> dict[str, tuple[str, str]]:
+        """Take over what changed in a listing of `keys.STATE`.
+
+        Returns:
+            For each repository that serves something in the bucket: the ETag of its pointer, and what that names.
+        """
+        with self._seen() as seen:
+            self._remove_gone(there, seen)
+            for key in sorted(there, key=lambda key: (key.endswith("/repository.json"), key)):  # registrations last
+                name = key.removeprefix(f"{keys.STATE}/")
+                if not _SHARED.fullmatch(name) and not _POINTER.fullmatch(key):
+                    continue
+                path = None if _POINTER.fullmatch(key) else self._home.root / name
+                if key in seen and seen[key][0] == there[key].e_tag and (path is None or path.exists()):
+                    continue
+                found = self._bucket.get(key)
+                if found is None:
+                    continue
+                if path is not None:
+                    self._write(path, found[0])
+                seen[key] = (found[1], _digest(found[0]) if path else found[0].decode("utf-8", "replace").strip())
+            return {match[1]: seen[key] for key in there if key in seen and (match := _POINTER.fullmatch(key))}
+
+    def push(self) -> None:
+        """Write back what changed here since it was taken over.
+
+        Raises:
+            PublishConflict: another machine changed the same file meanwhile.
+        """
+        with self._seen() as seen:
+            here = {keys.shared_file(self._home, path): path for name in _NAMES for path in self._home.root.glob(name)}
+            for key, path in here.items():
+                data = path.read_bytes()
+                if key in seen and seen[key][1] == _digest(data):
+                    continue
+                written = (
+                    self._bucket.replace(key, data, seen[key][0]) if key in seen else self._bucket.create(key, data)
+                )
+                found = self._bucket.get(key)
+                if found is None or (not written and found[0] != data):
+                    raise PublishConflict(f"{key} was changed in {self._bucket.url} meanwhile; run it again")
+                seen[key] = (found[1], _digest(found[0]))
+            for key in [key for key in seen if key not in here and not _POINTER.fullmatch(key)]:
+                self._bucket.delete([key])
+                del seen[key]
+
+    def _remove_gone(self, there: Mapping[str, Entry], seen: dict[str, tuple[str, str]]) -> None:
+        """Remove what another machine took away: a hold or a pin; a registration only leaves the list."""
+        for key in [key for key in seen if key not in there]:
+            if not key.endswith(("/CURRENT", "/repository.json")):
+                (self._home.root / key.removeprefix(f"{keys.STATE}/")).unlink(missing_ok=True)
+            del seen[key]
+
+    def _write(self, path: Path, data: bytes) -> None:
+        if path.name == "repository.json":  # with it the repository appears
+            packs.ensure(RepositoryHome(path.parent).mirror, self._timeout_s)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pending = path.with_name(path.name + ".tmp")
+        pending.touch(mode=0o600)  # a URL may hold a password
+        pending.write_bytes(data)
+        pending.replace(path)
+
+    @contextmanager
+    def _seen(self) -> Iterator[dict[str, tuple[str, str]]]:
+        """Key -> ETag, and digest or pointer; one process at a time, kept when the block ends, however it does."""
+        self._home.root.mkdir(parents=True, exist_ok=True)
+        with (self._home.root / "bucket.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            seen = self._load()
+            try:
+                yield seen
+            finally:
+                pending = self._file.with_suffix(".tmp")
+                pending.write_text(json.dumps({"bucket": self._bucket.url, "seen": seen}))
+                os.replace(pending, self._file)
+
+    def _load(self) -> dict[str, tuple[str, str]]:
+        try:
+            stored = json.loads(self._file.read_text())
+            if stored["bucket"] != self._bucket.url:
+                return {}
+            return {key: (str(tag), str(value)) for key, (tag, value) in stored["seen"].items()}
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # everything is read again
+            return {}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
