@@ -116,7 +116,8 @@ class Download:
 
     def _fetch(self, file: FileDigest, target: Path, name: str = "") -> None:
         """Download an object in ranges, from where an interrupted download stopped; it gets its name once verified."""
-        what = f"generation {self.manifest.gen_id}: {name or 'the pack ' + file.sha256[:16]} in the bucket"
+        key = keys.blob(self._home.name, file.sha256)
+        what = f"generation {self.manifest.gen_id}: {name or 'a pack of its mirror'} in the bucket ({key})"
         partial = target.with_name(target.name + ".part")
         hasher = hashlib.sha256()
         with partial.open("a+b") as pending:
@@ -127,7 +128,7 @@ class Download:
                 if self._stopping.is_set():
                     raise BucketUnavailable("this process ends; the download goes on in the next one")
                 wanted = min(_RANGE, file.size_bytes - start)
-                data = self._bucket.read(keys.blob(self._home.name, file.sha256), start, wanted)
+                data = self._bucket.read(key, start, wanted)
                 if data is None:
                     raise GenerationCorrupt(f"{what} is missing")
                 if len(data) != wanted:

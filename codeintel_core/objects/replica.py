@@ -90,7 +90,8 @@ class Replica:
                 self._followed[name] = moved[name]
             except (CodeIntelError, OSError) as error:
                 _log.warning("%s: older generations: %s", name, error)
-        if moved or refused:
+        if moved or refused or self._over:  # what served before, and is not open any more, may go now
+            self._make_room(0)
             self._over = self._too_large()
         return swapped
 
@@ -109,10 +110,12 @@ class Replica:
             if generations and name in ("", repo):
                 self._serve(self.home.repository(repo), gen_id)
 
-    def pull_older(self) -> None:
-        """Bring all generations that the bucket keeps, as far as there is room; raises `BucketUnavailable`."""
-        for name in self.home.repository_names():
-            self._bring_older(name)
+    def point(self, name: str) -> None:
+        """Point where the bucket points, although that generation cannot be had: a build puts another in its place."""
+        at, pointer = self.home.repository(name), self.bucket.get(keys.current(name))
+        if pointer is not None:
+            with publish_lock(at):
+                point_at_locked(at, pointer[0].decode("utf-8", "replace").strip())
 
     def _try(self, name: str, tag: str, gen_id: str) -> bool:
         before = self._failed.get(name)

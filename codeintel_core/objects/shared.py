@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codeintel_core.errors import PublishConflict
+from codeintel_core.errors import GenerationCorrupt, PublishConflict
 from codeintel_core.generations.publish import current_id, publish
 from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.settings import Settings
@@ -13,6 +14,8 @@ from codeintel_core.settings import Settings
 if TYPE_CHECKING:
     from codeintel_core.generations.manifest import Manifest
     from codeintel_core.objects.replica import Replica
+
+_log = logging.getLogger("codeintel.objects")
 
 
 def replica(settings: Settings) -> Replica | None:
@@ -51,7 +54,7 @@ def prepare(settings: Settings, home: Home, repo: str) -> None:
     """Before a build is planned: its parent is what the bucket serves.
 
     A generation that is served here while the bucket serves none of the repository (the home was a folder before) is
-    brought there.
+    brought there. One that is damaged in the bucket is no parent to reuse, but its place is taken over.
     """
     if (follower := replica(settings)) is None:
         return
@@ -59,7 +62,12 @@ def prepare(settings: Settings, home: Home, repo: str) -> None:
     from codeintel_core.objects import keys
     from codeintel_core.objects.upload import move, upload
 
-    follower.pull(repo)
+    try:
+        follower.pull(repo)
+    except GenerationCorrupt as error:
+        _log.warning("%s; building everything anew", error)
+        follower.point(repo)
+        return
     at = home.repository(repo)
     served = current_id(at)
     if served is not None and follower.bucket.get(keys.current(repo)) is None:

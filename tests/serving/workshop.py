@@ -29,6 +29,7 @@ from codeintel_core.generations.manifest import Counts, Manifest, Versions
 from codeintel_core.generations.publish import current_id, publish
 from codeintel_core.home import Home
 from codeintel_core.indexes import dense_build, lexical
+from codeintel_core.objects.shared import publish_shared
 from codeintel_core.repository import mirror
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.settings import Settings
@@ -104,6 +105,7 @@ class Workshop:
 
     home: Home
     encoder: LocalEncoder
+    settings: Settings | None = None  # of the bucket that the home is in
 
     def build(self, name: str, tamper: Callable[[Path], None] = lambda _: None) -> Manifest:
         """Fetch, chunk, embed, index and publish the head of a registered repository.
@@ -178,7 +180,10 @@ class Workshop:
             files=manifests.digests(staging),
         )
         tamper(staging)
-        publish(repository, staging, manifest)
+        if self.settings is None:
+            publish(repository, staging, manifest)
+        else:
+            publish_shared(self.settings, repository, staging, manifest)
         return manifest
 
 

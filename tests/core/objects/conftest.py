@@ -22,7 +22,7 @@ from tests.conftest import Repo
 from tests.core import specimen
 
 
-@dataclass
+@dataclass(eq=False)
 class Machine:
     """A machine with a home in a bucket: what is on it, and what it does."""
 

@@ -1,0 +1,106 @@
+"""Two machines build into one bucket with the commands that a folder has; a third only asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from codeintel_core.cli import build_app
+from codeintel_core.errors import BucketUnavailable, PublishConflict
+from codeintel_core.generations.publish import current_id
+from codeintel_core.home import Home
+from codeintel_core.objects import keys, upload
+from codeintel_core.objects.bucket import Bucket
+from codeintel_core.settings import get_settings
+from tests import s3_server
+from tests.conftest import GitRepo
+
+pytestmark = pytest.mark.e2e
+
+FILES = {
+    "settings.py": '"""Settings."""\n\n\ndef parse_config_file(path):\n    """Load."""\n    return open(path)\n',
+    "queue.py": "def drain_queue(queue):\n    return [queue.get() for _ in range(queue.qsize())]\n",
+}
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with s3_server.serving() as url:
+        yield url
+
+
+@pytest.fixture
+def on(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run a command on a machine: `on("a", "build", "demo")`; what it raises is raised, its output comes back."""
+    url = s3_server.new_bucket(endpoint)
+    app = build_app()
+    (tmp_path / "models").mkdir()
+
+    def run(machine: str, *arguments: str, **environment: str) -> str:
+        folder = tmp_path / machine
+        folder.mkdir(exist_ok=True)
+        if not (folder / "models").exists():  # exported once
+            (folder / "models").symlink_to(tmp_path / "models")
+        for name, value in {**s3_server.environment(endpoint, url, folder), **environment}.items():
+            monkeypatch.setenv(name, value)
+        get_settings.cache_clear()
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    yield run
+    get_settings.cache_clear()
+
+
+def test_the_commands_work_across_machines(
+    on: Run, git_repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = git_repo(FILES, name="demo")
+    on("a", "add", str(source.path))
+    first = json.loads(on("a", "build", "demo", "--json"))
+    assert "conditional writes work" in on("a", "doctor")
+    question = ("search", "--json", "parse config file")
+    answers = [json.loads(on(machine, *question)) for machine in ("a", "c")]
+    assert answers[0]["results"] == answers[1]["results"]
+    assert answers[1]["results"][0]["path"] == "settings.py"
+    (cited,) = [c for c in json.loads(on("c", "answer", "--json", "parse config file"))["citations"] if c["id"] == 1]
+    assert cited["verified"]
+
+    # Another machine goes on from what the first one published.
+    source.commit({"late.py": "def late_arrival():\n    return 'late'\n"})
+    second = json.loads(on("b", "build", "demo", "--json"))
+    assert second["parent"] == first["gen_id"]
+    assert second["reuse"]["files"] == len(FILES)
+    assert json.loads(on("c", *question[:2], "late_arrival"))["results"][0]["path"] == "late.py"
+    listed = json.loads(on("c", "generations", "demo", "--json"))
+    assert [(one["generation"], one["current"]) for one in listed] == [
+        (first["gen_id"], False), (second["gen_id"], True),
+    ]  # fmt: skip
+    on("c", "rollback", "demo")
+    assert current_id(Home(tmp_path / "c").repository("demo")) == first["gen_id"]
+    assert "held" in on("a", "build", "--all")
+    assert json.loads(on("a", "search", "--json", "late_arrival", "--as-of", second["gen_id"]))["results"]
+
+    # A build that another machine overtook publishes nothing and says so.
+    def overtaken(bucket: Bucket, *rest: object) -> None:
+        send(bucket, *rest)
+        bucket.put(keys.current("demo"), b"another\n")
+
+    with monkeypatch.context() as patch:
+        send = upload.upload
+        patch.setattr(upload, "upload", overtaken)
+        with pytest.raises(PublishConflict, match="now serves another in the bucket"):
+            on("a", "build", "demo")
+    assert current_id(Home(tmp_path / "a").repository("demo")) == first["gen_id"]
+
+    # Without the bucket what is here answers, and nothing is built.
+    away = {"CODEINTEL_S3_ENDPOINT": "http://127.0.0.1:9"}
+    assert json.loads(on("a", *question, **away))["results"][0]["path"] == "settings.py"
+    for machine, command in (("a", ("build", "demo")), ("d", question)):
+        with pytest.raises(BucketUnavailable, match=r"s3://bucket-.* cannot be used"):
+            on(machine, *command, **away)
