@@ -117,8 +117,7 @@ def _bucket(settings: Settings) -> str:
     from codeintel_core.objects.bucket import Bucket
 
     bucket = Bucket.of(settings)
-    bucket.check()
-    return f"{bucket.url}, conditional writes work"
+    return f"{bucket.url}, {bucket.check()}"
 
 
 def _existing(path: Path) -> Path:

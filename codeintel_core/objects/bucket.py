@@ -116,14 +116,24 @@ class Bucket:
             with self._told():
                 self._store.delete(wanted)
 
-    def check(self) -> None:
-        """Write, replace and delete a probe under conditions.
+    def check(self) -> str:
+        """Write, replace and delete a probe under conditions; says what this machine may do.
 
         Raises:
             BucketUnavailable: no access, or a server that ignores conditions: two builds could both win.
         """
+        from obstore.exceptions import PermissionDeniedError
+
+        self.list("probe")
         key = f"probe/{uuid4().hex}"
         try:
+            self.put(key, b"0")
+        except BucketUnavailable as error:
+            if isinstance(error.__cause__, PermissionDeniedError):
+                return "may be read only: this machine can serve, but not build"
+            raise
+        try:
+            self.delete([key])
             honoured = self.create(key, b"1") and not self.create(key, b"2")
             honoured = honoured and not self.replace(key, b"3", '"0"')
             found = self.get(key)
@@ -131,6 +141,7 @@ class Bucket:
             self.delete([key])
         if not honoured or found is None or found[0] != b"1":
             raise BucketUnavailable(f"{self.url}: its server ignores conditions (If-None-Match, If-Match) on puts")
+        return "conditional writes work"
 
     def _conditional(self, write: Callable[[], object]) -> bool:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
@@ -150,8 +161,13 @@ class Bucket:
         try:
             yield
         except (BaseError, FileNotFoundError, PermissionError, OSError, ValueError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            raise BucketUnavailable(f"{self.url} cannot be used: {lines[0][:300]}") from error
+            raise BucketUnavailable(f"{self.url} cannot be used: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What the library says, without the request and how long it took: the same each time."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return (lines[0].partition(" - ")[2] or lines[0])[:300]
 
 
 def in_parallel(work: Callable[..., object], jobs: Iterable[tuple[object, ...]]) -> None:

@@ -40,7 +40,13 @@ class _Failure:
 
 
 class Replica:
-    """Follows a bucket into the home folder in front of it; several processes may follow into the same one."""
+    """Follows a bucket into the home folder in front of it; several processes may follow into the same one.
+
+    Attributes:
+        bucket, home: what is followed, and where to.
+        files: the small files that all machines have.
+        has_more: whether the last look left an older generation for the next one.
+    """
 
     def __init__(
         self, bucket: Bucket, home: Home, *, max_bytes: int, timeout_s: float = 600.0,
@@ -54,6 +60,7 @@ class Replica:
         self._failed: dict[str, _Failure] = {}
         self._unreachable = "the bucket was not asked yet"
         self._over = ""
+        self.has_more = False
         self._stopping = threading.Event()
 
     @property
@@ -67,10 +74,12 @@ class Replica:
     def follow(self, refused: Collection[str] = ()) -> list[str]:
         """One look at the bucket: take over whatever moved; returns the repositories that now serve another generation.
 
-        The served generations come first, then the older ones, newest first, while there is room. What fails is a
+        The served generations come first, then an older one of each repository (newest first, while there is room;
+        `has_more` says whether there are others), so that no pointer that moves waits for them. What fails is a
         `problem`, and tried again after 10, 20, 40 … seconds, at most 5 minutes, or when its pointer moves. A served
         generation of `refused`, which a reader could not open, is downloaded again if its files are damaged.
         """
+        self.has_more = False
         try:
             there = self.files.pull(self.bucket.list(keys.STATE))
         except (CodeIntelError, OSError) as error:
@@ -86,8 +95,10 @@ class Replica:
         moved = {name: tag for name, (tag, _) in there.items() if self._followed.get(name) != tag}
         for name in moved.keys() - self._failed.keys():
             try:
-                self._bring_older(name)
-                self._followed[name] = moved[name]
+                if self._bring_older(name):
+                    self.has_more = True
+                else:
+                    self._followed[name] = moved[name]
             except (CodeIntelError, OSError) as error:
                 _log.warning("%s: older generations: %s", name, error)
         if moved or refused or self._over:  # what served before, and is not open any more, may go now
@@ -98,6 +109,12 @@ class Replica:
     def stop(self) -> None:
         """End what is being downloaded soon; what came of it is kept for the next process."""
         self._stopping.set()
+
+    def follow_to_the_end(self) -> None:
+        """`follow` until all generations that the bucket keeps are here, as far as there is room: for a command."""
+        self.follow()
+        while self.has_more:
+            self.follow()
 
     def pull(self, name: str = "", *, generations: bool = True) -> None:
         """Take over the small files, and serve what the bucket serves now, of one repository or all: for a command.
@@ -152,8 +169,10 @@ class Replica:
         _log.info("%s: the bucket serves %s", at.name, gen_id)
         return True
 
-    def _bring_older(self, name: str) -> None:
-        """Download older generations, newest first, while there is room; let go of those that the bucket dropped."""
+    def _bring_older(self, name: str) -> bool:
+        """Download the newest older generation that is missing, if there is room, and let go of those that the bucket
+        dropped; returns whether there may be another.
+        """
         at = self.home.repository(name)
         listed = self.bucket.list(keys.generations(name))
         there = {key.split("/")[-2] for key in listed if key.endswith(f"/{manifests.FILE_NAME}")}
@@ -163,12 +182,15 @@ class Replica:
                 try:
                     download = Download(self.bucket, at, gen_id, self._timeout_s, self._stopping)
                     if self._size_bytes() + download.missing_bytes > self._max_bytes:
-                        break
+                        return False
                     download.run()
                 except UnknownGeneration:  # collected meanwhile
                     continue
                 except GenerationCorrupt as error:  # nobody serves it; who asks for it hears that it is not kept
                     _log.warning("%s: %s", name, error)
+                    continue
+                return True
+        return False
 
     def _repair(self, at: RepositoryHome) -> None:
         """Remove the served generation from this machine if it is damaged: the bucket has it."""

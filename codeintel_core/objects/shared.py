@@ -40,6 +40,13 @@ def opened(settings: Settings, name: str = "", *, generations: bool = True) -> H
     return Home(settings.home)
 
 
+def followed(settings: Settings) -> Home:
+    """The home with everything that its bucket keeps, or with what is here when the bucket cannot be used."""
+    if (follower := replica(settings)) is not None:
+        follower.follow_to_the_end()
+    return Home(settings.home)
+
+
 def share(settings: Settings) -> None:
     """Write registrations, holds, pins and the purge list that a command changed to the bucket.
 

@@ -41,12 +41,15 @@ class _Careless(BaseHTTPRequestHandler):
 
     stored: ClassVar[dict[str, bytes]] = {}
 
+    write_status = 200
+
     def do_PUT(self) -> None:
         self.stored[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(200)
+        self._answer(self.write_status)
 
     def do_GET(self) -> None:
-        self._answer(200, self.stored[self.path])
+        empty = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+        self._answer(200, empty if "list-type" in self.path else self.stored[self.path])
 
     def do_POST(self) -> None:  # deletes
         self._answer(200, b"<DeleteResult><Deleted><Key>probe</Key></Deleted></DeleteResult>")
@@ -75,6 +78,13 @@ def careless() -> Iterator[str]:
 def test_a_server_that_ignores_conditions_is_found_out(machine: MakeMachine, careless: str) -> None:
     with pytest.raises(BucketUnavailable, match="ignores conditions"):
         Bucket.of(machine("any", endpoint=careless).settings).check()
+
+
+def test_a_machine_that_may_only_read_is_told_so(
+    machine: MakeMachine, careless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Careless, "write_status", 403)
+    assert "read only" in Bucket.of(machine("any", endpoint=careless).settings).check()
 
 
 def test_a_bucket_that_is_not_there(machine: MakeMachine) -> None:

@@ -26,7 +26,7 @@ def ids(builder: Machine, first: manifests.Manifest, source: Repo) -> list[str]:
 
 
 def test_older_generations_come_as_far_as_there_is_room(reader: Machine, ids: list[str]) -> None:
-    reader.replica().follow()
+    reader.replica().follow_to_the_end()
     assert kept(reader.demo) == ids
     for gen_id in ids:
         manifests.verify(reader.demo.generation(gen_id), manifests.load(reader.demo.generation(gen_id)))
@@ -42,7 +42,7 @@ def test_what_serves_comes_whatever_the_bound_and_says_so(reader: Machine, ids: 
 def test_a_new_generation_makes_older_ones_go_but_not_those_that_are_open_or_pinned(
     builder: Machine, reader: Machine, ids: list[str], source: Repo
 ) -> None:
-    reader.replica().follow()
+    reader.replica().follow_to_the_end()
     lease = ReaderLease.take(reader.demo, ids[0])
     assert lease is not None
     retention.pin(builder.demo, ids[1])
