@@ -96,15 +96,16 @@ def take_over(
         GitFailed: git took too long.
     """
     ensure(mirror, timeout_s)
-    if record.shallow:
-        (mirror / "shallow").write_text("".join(f"{oid}\n" for oid in record.shallow))
+    is_newest = gen_id > _read(mirror / _REFS_OF).strip()
     _add_packs(mirror, [pack for pack in record.packs if pack.sha256 not in known(mirror)], fetch, timeout_s)
+    if is_newest:
+        _cut_off(mirror, record.shallow)
     if not _is_complete(mirror, commit, record, timeout_s):  # objects were collected from the mirror since
         _add_packs(mirror, record.packs, fetch, timeout_s)
         if not _is_complete(mirror, commit, record, timeout_s):
             raise GenerationCorrupt(f"generation {gen_id}: its packs in the bucket lack objects of commit {commit}")
     _git(mirror, timeout_s, "update-ref", f"refs/codeintel/generations/{gen_id}", commit)
-    if gen_id > _read(mirror / _REFS_OF).strip():
+    if is_newest:
         _move_refs(mirror, record.refs, timeout_s)
         (mirror / _REFS_OF).write_text(gen_id + "\n")
 
@@ -177,6 +178,16 @@ def _present(mirror: Path, oids: Collection[str], timeout_s: float) -> list[str]
         return []
     found = _git(mirror, timeout_s, "cat-file", "--batch-check", lines=oids).splitlines()
     return [line.split()[0] for line in found if not line.endswith("missing")]
+
+
+def _cut_off(mirror: Path, shallow: tuple[str, ...]) -> None:
+    """Make history end where the source's does; once the objects behind are here, no longer."""
+    if not shallow:
+        (mirror / "shallow").unlink(missing_ok=True)
+    elif shallow != _shallow(mirror):
+        pending = mirror / "shallow.tmp"
+        pending.write_text("".join(f"{oid}\n" for oid in shallow))
+        pending.replace(mirror / "shallow")
 
 
 def _shallow(mirror: Path) -> tuple[str, ...]:

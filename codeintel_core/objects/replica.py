@@ -66,7 +66,7 @@ class Replica:
     @property
     def problem(self) -> str:
         """Why the home is not what the bucket has, '' when it is."""
-        reasons = [self._unreachable, *(failure.reason for failure in self._failed.values()), self._over]
+        reasons = [self._unreachable, *(failure.reason for failure in tuple(self._failed.values())), self._over]
         found = list(dict.fromkeys(filter(None, reasons)))
         more = f" and {len(found) - _MOST_REASONS} more" if len(found) > _MOST_REASONS else ""
         return "; ".join(found[:_MOST_REASONS]) + more

@@ -32,7 +32,8 @@ def upload(bucket: Bucket, home: RepositoryHome, folder: Path, manifest: Manifes
         BucketUnavailable, GitFailed: it could not be brought there; nothing of it is visible.
     """
     repo, gen_id = home.name, manifest.gen_id
-    with step("bucket.upload", gen_id=gen_id) as current, tempfile.TemporaryDirectory(dir=home.root) as scratch:
+    home.staging.mkdir(exist_ok=True)  # what a killed upload leaves there, the next build or collection removes
+    with step("bucket.upload", gen_id=gen_id) as current, tempfile.TemporaryDirectory(dir=home.staging) as scratch:
         if bucket.get(keys.record(repo, gen_id, manifests.FILE_NAME)) is not None:
             current.skip("it is there")
             return
