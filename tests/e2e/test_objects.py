@@ -86,6 +86,9 @@ def test_the_commands_work_across_machines(
     assert "held" in on("a", "build", "--all")
     assert json.loads(on("a", "search", "--json", "late_arrival", "--as-of", second["gen_id"]))["results"]
 
+    (swept,) = json.loads(on("b", "gc", "--dry-run", "--json"))["bucket"]
+    assert swept["kept"] == {first["gen_id"]: ["current", "last", "young"], second["gen_id"]: ["last", "young"]}
+
     # A build that another machine overtook publishes nothing and says so.
     def overtaken(bucket: Bucket, *rest: object) -> None:
         send(bucket, *rest)
