@@ -29,8 +29,9 @@ $(VENV)/.installed: pyproject.toml requirements/no-deps.txt requirements/constra
 demo: setup
 	@REPO="$(REPO)" QUESTION="$(QUESTION)" BIN="$(BIN)" deploy/demo.sh
 
+# Half of the time a test waits (processes, Dagster, git), so two run beside each other; those of one file stay together.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 unit: setup
 	$(BIN)/python -m pytest -m "not e2e"

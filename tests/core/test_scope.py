@@ -67,7 +67,7 @@ def test_meaning(glob: str, inside: list[str], outside: list[str]) -> None:
     assert [path for path in inside + outside if _plain(glob, path)] == inside
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(_GLOBS, st.lists(_PATHS, min_size=1, max_size=4))
 def test_python_and_duckdb_agree_with_the_plain_meaning(glob: str, paths: list[str]) -> None:
     paths = [*paths, glob, glob.replace("*", "a").replace("?", "b")]

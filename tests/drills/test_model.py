@@ -247,7 +247,6 @@ class TestGenerations(Generations.TestCase):
     settings = settings(
         max_examples=cycles(4),
         stateful_step_count=12,
-        deadline=None,
         print_blob=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )

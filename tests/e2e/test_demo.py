@@ -26,7 +26,7 @@ def _demo(repo: Path, home: Path, question: str) -> subprocess.CompletedProcess[
     env = {**os.environ, "REPO": str(repo), "QUESTION": question, "CODEINTEL_HOME": str(home),
            "BIN": str(Path(sys.executable).parent)}  # fmt: skip
     script = str(ROOT / "deploy" / "demo.sh")
-    return subprocess.run([script], env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run([script], env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
 
 
 def test_demo_answers_with_verified_citations_and_again(tmp_path: Path, git_repo: GitRepo) -> None:

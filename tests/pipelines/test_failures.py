@@ -96,7 +96,7 @@ def _build_process(home: Home) -> subprocess.Popen[str]:
 
 
 def _wait_for_lease(home: Home) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not home.repository("calculator").lease.exists():
         assert time.monotonic() < deadline, "the build never started"
 

@@ -55,7 +55,7 @@ PATHS = st.sampled_from([*SAMPLES, "Makefile", "notes.txt", "a.proto", "noname"]
 MARKS = st.text(alphabet="ab(){}[]:;\"'#/*\n\r\t \f<>=\u2028\u200bé", max_size=300)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     PATHS,
     st.binary(max_size=400)
@@ -65,7 +65,7 @@ def test_any_bytes(path: str, data: bytes) -> None:
     check(chunked(path, data), data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PATHS.filter(SAMPLES.__contains__), st.data(), st.integers(1, 60))
 def test_damaged_samples(path: str, draw: st.DataObject, max_tokens: int) -> None:
     source = SAMPLES[path][0].encode()

@@ -46,7 +46,7 @@ def test_a_rename_is_all_moves(tmp_path: Path) -> None:
     assert [(before.path, after.path) for before, after in found.moved] == [("x.py", "y.py")] * 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trees, trees)
 def test_every_chunk_is_counted_once(before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
     def files(tree: dict[str, list[str]]) -> specimen.Files:

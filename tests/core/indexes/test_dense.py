@@ -32,7 +32,7 @@ def _ids(values: object) -> np.ndarray:
     return np.array(sorted(values), np.int64)  # type: ignore[call-overload]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     primary=st.integers(0, 60),
     secondary=st.integers(0, 15),

@@ -44,7 +44,7 @@ def _search(
 _TERMS = st.lists(st.sampled_from(["red", "green", "blue", "größe", "x_1"]), max_size=6)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.integers(0, 2**63 - 1), _TERMS, max_size=10),
     st.lists(

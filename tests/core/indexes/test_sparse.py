@@ -42,7 +42,7 @@ def _dots(query: Vector, documents: dict[int, Vector]) -> dict[int, float]:
     return {i: float(np.float32(dot)) for i, dot in dots.items() if dot}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.integers(0, 2**63 - 1), _VECTOR, max_size=8),
     st.lists(st.tuples(st.sets(st.integers(0, 9)), st.dictionaries(st.integers(100, 130), _VECTOR, max_size=4)),

@@ -102,7 +102,7 @@ def is_shown(path: str, _blob: str) -> bool:
     return not is_denied(path)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 23), st.integers(1, 24), st.sampled_from(["", 'api_key = "', "K=", "*", "x"]), st.booleans())
 def test_no_answer_depends_on_a_secret(
     twins: tuple[GitRepository, ...], start: int, length: int, before: str, in_file: bool

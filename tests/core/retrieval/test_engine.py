@@ -310,7 +310,7 @@ def test_searchers_go_with_their_generation(home: Home, published: Path) -> None
     assert searcher() is None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=st.text(st.characters(), max_size=60))
 def test_any_text_is_answered_or_refused(engine: SearchEngine, generation: Generation, query: str) -> None:
     try:

@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codeintel_core.home import Home
@@ -94,7 +94,6 @@ def test_a_journal_that_grew_after_its_compaction_is_not_removed(home: Home) -> 
     assert tables.remove_compacted(table, date(2026, 6, 1)) == 0
 
 
-@settings(deadline=None)
 @given(garbage=st.binary(max_size=200).filter(lambda raw: b"trace_id" not in raw))
 def test_any_garbage_after_whole_rows_costs_only_itself(
     tmp_path_factory: pytest.TempPathFactory, garbage: bytes

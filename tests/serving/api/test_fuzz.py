@@ -33,7 +33,6 @@ def test_no_case_ends_in_a_500(base_url: str) -> None:
 
     @settings(
         max_examples=CASES,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
         database=None,

@@ -122,7 +122,7 @@ def test_nothing_of_one_tenant_reaches_the_other(
 ) -> None:
     """What the asker wrote may be repeated to them, so only words that they did not write are looked for."""
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
     @given(st.integers(0, 1), calls(words), st.sampled_from(["rest", "sse", "mcp"]), st.booleans())
     def holds(who: int, call: tuple[str, dict[str, Any]], face: str, has_session: bool) -> None:
         mine, other = tenants[who], tenants[1 - who]

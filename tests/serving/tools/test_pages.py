@@ -34,7 +34,7 @@ def shorter(item: Item, rung: Rung) -> Item:
     return item.model_copy(update={"text": lines.get(rung, "")})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.integers(0, 80), max_size=30),
     st.integers(MIN_TOKENS, 2_000),
