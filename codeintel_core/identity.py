@@ -12,12 +12,9 @@ from datetime import datetime
 
 
 def _digest(fields: Iterable[str], size: int) -> bytes:
-    hasher = hashlib.blake2b(digest_size=size)
-    for field in fields:
-        data = field.encode("utf-8", "surrogatepass")
-        hasher.update(len(data).to_bytes(8, "little"))
-        hasher.update(data)
-    return hasher.digest()
+    encoded = [field.encode("utf-8", "surrogatepass") for field in fields]
+    prefixed = b"".join([part for data in encoded for part in (len(data).to_bytes(8, "little"), data)])
+    return hashlib.blake2b(prefixed, digest_size=size).digest()
 
 
 def chunk_id(repository: str, path: str, text: str, ordinal: int) -> int:

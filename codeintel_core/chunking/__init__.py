@@ -1,7 +1,16 @@
 """Chunking: a file's bytes in, spans that are worth searching and citing out."""
 
 from codeintel_core.chunking.chunker import CHUNKER_VERSION, chunk_file, skipped_file
-from codeintel_core.chunking.rows import Chunk, FileChunks, FileRow, Symbol, chunks_table, files_table, symbols_table
+from codeintel_core.chunking.rows import (
+    Chunk,
+    FileChunks,
+    FileRow,
+    Symbol,
+    Symbols,
+    chunks_table,
+    files_table,
+    symbols_table,
+)
 from codeintel_core.chunking.tokens import TokenCounter, WordPieceCounter, default_tokenizer
 
 __all__ = [
@@ -10,6 +19,7 @@ __all__ = [
     "FileChunks",
     "FileRow",
     "Symbol",
+    "Symbols",
     "TokenCounter",
     "WordPieceCounter",
     "chunk_file",

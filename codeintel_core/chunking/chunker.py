@@ -9,7 +9,7 @@ from codeintel_core.chunking.languages import Language, language_of
 from codeintel_core.chunking.layout import Piece, pieces_of
 from codeintel_core.chunking.lines import Lines
 from codeintel_core.chunking.outline import CLASSES, Outline
-from codeintel_core.chunking.rows import Chunk, FileChunks, FileRow
+from codeintel_core.chunking.rows import Chunk, FileChunks, FileRow, Symbols
 from codeintel_core.chunking.spans import outline_of
 from codeintel_core.chunking.symbols import symbols_of
 from codeintel_core.chunking.tokens import TokenCounter
@@ -38,13 +38,12 @@ def chunk_file(
     if reason := _skip_reason(data, file_class, max_file_bytes):
         return _skipped(path, blob, len(data), language.name, file_class, reason)
     data, redactions = redact_bytes(data)
-    text, encoding = _decoded(data)
-    lines = Lines(data, text, tokens)
+    encoding = _encoding(data)
+    lines = Lines(data, encoding, tokens)
     outline, pieces = _cut(language, data, lines, max_tokens)
     row = FileRow(path, blob, len(data), language.name, file_class, encoding, lines.count, len(pieces), "", redactions)
     chunks = _chunks(repo, row, language, pieces, lines, outline)
-    symbols = symbols_of(repo, path, blob, language.name, outline, chunks) if outline else []
-    return FileChunks(row, chunks, symbols)
+    return FileChunks(row, chunks, symbols_of(repo, row, outline, chunks))
 
 
 def skipped_file(path: str, blob: str, size: int, reason: str) -> FileChunks:
@@ -54,7 +53,9 @@ def skipped_file(path: str, blob: str, size: int, reason: str) -> FileChunks:
 
 
 def _skipped(path: str, blob: str, size: int, language: str, file_class: str, reason: str) -> FileChunks:
-    return FileChunks(FileRow(path, blob, size, language, file_class, "", 0, 0, reason), [], [])
+    return FileChunks(
+        FileRow(path, blob, size, language, file_class, "", 0, 0, reason), [], Symbols("", path, blob, language)
+    )
 
 
 def _skip_reason(data: bytes, file_class: str, max_file_bytes: int) -> str:
@@ -68,11 +69,12 @@ def _skip_reason(data: bytes, file_class: str, max_file_bytes: int) -> str:
     return next((reason for reason, holds in rules if holds), "")
 
 
-def _decoded(data: bytes) -> tuple[str, str]:
+def _encoding(data: bytes) -> str:
     try:
-        return data.decode("utf-8"), "utf-8"
+        data.decode("utf-8")
     except UnicodeDecodeError:
-        return data.decode("latin-1"), "latin-1"
+        return "latin-1"
+    return "utf-8"
 
 
 def _cut(language: Language, data: bytes, lines: Lines, max_tokens: int) -> tuple[Outline | None, list[Piece]]:

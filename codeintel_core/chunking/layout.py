@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from codeintel_core.chunking.lines import Lines
-from codeintel_core.chunking.outline import CONTAINERS, VALUES, Definition, Outline, last_line
+from codeintel_core.chunking.outline import CONTAINERS, VALUES, Definition, Outline
 
 if TYPE_CHECKING:
     import tree_sitter
@@ -125,27 +125,31 @@ def _level_of_indent(line: bytes) -> int:
 
 def _levels_of_tree(piece: Piece, lines: Lines, tree: tree_sitter.Tree) -> list[int]:
     levels = [2 * _NO_STATEMENT] * (piece.last - piece.first + 1)
-    start, end = lines.starts[piece.first], lines.starts[piece.last + 1]
+    starts = lines.starts
+    start, end = starts[piece.first], starts[piece.last + 1]
     root = tree.root_node.descendant_for_byte_range(start, max(start, end - 1)) or tree.root_node
     cursor = root.walk()
-    descend = True
+    row, level = piece.first, 0
     while True:
-        if descend:
-            node = cursor.node
-            assert node is not None
-            row, last = node.start_point[0], last_line(node)
-            index = row - piece.first
-            if 0 <= index < len(levels) and node.is_named:
-                levels[index] = min(levels[index], 2 * cursor.depth)
-            # A node of one line, or outside of the piece, has nothing to say about other lines.
-            if last > row and last >= piece.first and row <= piece.last and cursor.goto_first_child():
-                continue
-        if cursor.goto_next_sibling():
-            descend = True
-        elif cursor.goto_parent():
-            descend = False
-        else:
-            return levels
+        node = cursor.node
+        assert node is not None
+        at = node.start_byte
+        if at >= end:
+            return levels  # nodes come in the order of the file
+        node_end = node.end_byte
+        if at >= start:
+            while starts[row + 1] <= at:
+                row += 1
+            if level < levels[row - piece.first] and node.is_named:
+                levels[row - piece.first] = level
+        # A node of one line, or before the piece, has nothing to say about other lines.
+        if node_end > start and (at < start or node_end > starts[row + 1]) and cursor.goto_first_child():
+            level += 2
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return levels
+            level -= 2
 
 
 def _merge(pieces: list[Piece], lines: Lines, max_tokens: int) -> list[Piece]:

@@ -15,29 +15,28 @@ import numpy as np
 if TYPE_CHECKING:
     from codeintel_core.chunking.tokens import TokenCounter
 
-_BLANK = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c"))
+_INKED = bytes(byte not in b" \t\n\r\x0b\x0c" for byte in range(256))
 
 
 class Lines:
     """Lines of one file with their token counts."""
 
-    def __init__(self, data: bytes, text: str, tokens: TokenCounter) -> None:
+    def __init__(self, data: bytes, encoding: str, tokens: TokenCounter) -> None:
         codes = np.frombuffer(data, dtype=np.uint8)
         ends = np.flatnonzero(codes == ord("\n"))
         starts = np.concatenate(([0], ends + 1))
         if starts[-1] == len(data):
             starts = starts[:-1]  # what follows a final newline is no line
-        inked = _cumulative(~_BLANK[codes])
-        if data.startswith(BOM_UTF8):
-            inked[1:4] = 0  # a byte order mark alone makes no line worth a chunk
-            inked[4:] -= 3
         bounds = np.append(starts, len(data))
-        chars = bounds if len(text) == len(data) else bounds - _cumulative((codes & 0xC0) == 0x80)[bounds]
+        inked = np.frombuffer(data.translate(_INKED), dtype=np.bool_)
+        if data.startswith(BOM_UTF8):
+            inked = inked.copy()
+            inked[:3] = False  # a byte order mark alone makes no line worth a chunk
         self.data = data
         self.count = len(starts)
         self.starts: list[int] = bounds.tolist()
-        self.is_blank: list[bool] = (np.diff(inked[bounds]) == 0).tolist()
-        self.tokens_before: list[int] = np.searchsorted(np.asarray(tokens.offsets(text)), chars).tolist()
+        self.is_blank: list[bool] = (~np.logical_or.reduceat(inked, starts)).tolist()
+        self.tokens_before: list[int] = tokens.before(data, encoding, bounds)
         """Tokens before each line, and last the tokens of the whole file."""
 
     def tokens(self, first: int, last: int) -> int:
@@ -69,7 +68,3 @@ class Lines:
     def bytes_of(self, first: int, last: int) -> bytes:
         """Content of a range of lines."""
         return self.data[self.starts[first] : self.starts[last + 1]]
-
-
-def _cumulative(mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(mask, dtype=np.int64)))

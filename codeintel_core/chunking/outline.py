@@ -40,8 +40,8 @@ class Outline:
     """None when the outline was read without a grammar."""
     definitions: list[Definition]
     imports: str
-    references: list[tuple[str, int]]
-    """Uses of names outside definitions' own names: (name, line from 0), distinct, in file order."""
+    references: tuple[list[str], list[int]]
+    """Uses of names (`references.py`): the names and their lines from 0, in file order."""
 
 
 def last_line(node: tree_sitter.Node) -> int:

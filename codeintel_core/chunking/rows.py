@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from codeintel_core import schemas
+
+_OF_A_FILE = frozenset({"repo", "path", "blob", "language"})
+"""Columns of a symbol that are those of its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +33,7 @@ class FileRow:
     redactions: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """One span of whole lines of a file (columns of `schemas.CHUNKS`)."""
 
     chunk_id: int
@@ -55,8 +59,7 @@ class Chunk:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """One definition of a name, or one use of it per line (columns of `schemas.SYMBOLS`)."""
 
     repo: str
@@ -73,12 +76,36 @@ class Symbol:
 
 
 @dataclass(frozen=True, slots=True)
+class Symbols:
+    """The symbols of one file, column by column: there are more of them than lines, too many for an object each."""
+
+    repo: str
+    path: str
+    blob: str
+    language: str
+    name: list[str] = field(default_factory=list)
+    symbol: list[str] = field(default_factory=list)
+    kind: list[str] = field(default_factory=list)
+    role: list[str] = field(default_factory=list)
+    start_line: list[int] = field(default_factory=list)
+    end_line: list[int] = field(default_factory=list)
+    chunk_id: list[int | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def __iter__(self) -> Iterator[Symbol]:
+        columns = (getattr(self, name) for name in Symbol._fields)
+        return map(Symbol._make, zip(*(repeat(c) if isinstance(c, str) else c for c in columns), strict=False))
+
+
+@dataclass(frozen=True, slots=True)
 class FileChunks:
     """Everything that chunking says about one file."""
 
     file: FileRow
     chunks: list[Chunk]
-    symbols: list[Symbol]
+    symbols: Symbols
 
 
 def files_table(rows: Sequence[FileRow]) -> pa.Table:
@@ -91,9 +118,19 @@ def chunks_table(rows: Sequence[Chunk]) -> pa.Table:
     return _table(rows, schemas.CHUNKS)
 
 
-def symbols_table(rows: Sequence[Symbol]) -> pa.Table:
-    """Arrow table of `schemas.SYMBOLS`."""
-    return _table(rows, schemas.SYMBOLS)
+def symbols_table(files: Iterable[Symbols]) -> pa.Table:
+    """Arrow table of `schemas.SYMBOLS`: the symbols of some files."""
+    found = list(files)
+    file_of = np.repeat(np.arange(len(found)), [len(symbols) for symbols in found])
+
+    def column(name: str, kind: pa.DataType) -> pa.Array:
+        values = [getattr(symbols, name) for symbols in found]
+        if name in _OF_A_FILE:
+            return pa.array(values, type=kind).take(pa.array(file_of))
+        return pa.array(list(chain.from_iterable(values)), type=kind)
+
+    columns = [column(one.name, one.type) for one in schemas.SYMBOLS]
+    return pa.Table.from_arrays(columns, schema=schemas.SYMBOLS)
 
 
 def _table(rows: Sequence[Any], schema: pa.Schema) -> pa.Table:

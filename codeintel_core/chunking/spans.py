@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from codeintel_core.chunking.context import clean_comment, decoded, docstring, imports, leads, signature, text
+from codeintel_core.chunking.context import Captures, clean_comment, docstring, imports, leads, signature, text
 from codeintel_core.chunking.languages import Language, grammar_of
 from codeintel_core.chunking.outline import CLASSES, VALUES, Definition, Outline, last_line
+from codeintel_core.chunking.references import references
 from codeintel_core.chunking.sections import markdown_sections, yaml_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import tree_sitter
 
@@ -34,7 +34,7 @@ _SCOPE_PREFIX = re.compile(r"[*&(\s]+|\[.*|<.*", re.DOTALL)
 def outline_of(language: Language, data: bytes) -> Outline | None:
     """Outline of a file, or None when the language has no grammar, the parse ran out of time or is mostly errors."""
     if language.name in _WITHOUT_GRAMMAR:
-        return Outline(None, _WITHOUT_GRAMMAR[language.name](data), "", [])
+        return Outline(None, _WITHOUT_GRAMMAR[language.name](data), "", ([], []))
     if not language.grammar:
         return None
     import tree_sitter
@@ -43,13 +43,11 @@ def outline_of(language: Language, data: bytes) -> Outline | None:
     tree = _parse(tree_sitter.Parser(grammar.language), data)
     if tree is None or _is_mostly_errors(tree, len(data)):
         return None
-    captures = tree_sitter.QueryCursor(grammar.scan).captures(tree.root_node)
-    found: list[_Found] = []
-    if grammar.definitions is not None:
-        found = _matches(tree_sitter.QueryCursor(grammar.definitions).matches(tree.root_node))
+    captures = tree_sitter.QueryCursor(grammar.query).captures(tree.root_node)
+    found = _found(captures, grammar.kinds)
     definitions = _nest(found, leads(captures, data), language, data)
     named = {match.name.start_byte for match in found}
-    return Outline(tree, definitions, imports(captures, data), _references(captures.get("ref", ()), named, data))
+    return Outline(tree, definitions, imports(captures, data), references(captures.get("ref", ()), named, data))
 
 
 def _parse(parser: tree_sitter.Parser, data: bytes) -> tree_sitter.Tree | None:
@@ -85,17 +83,41 @@ class _Found:
     scope: tree_sitter.Node | None
 
 
-def _matches(matches: Sequence[tuple[int, dict[str, list[tree_sitter.Node]]]]) -> list[_Found]:
+def _found(captures: Captures, kinds: Sequence[str]) -> list[_Found]:
     """One definition per name: the widest node wins, then the first pattern (the tables list the specific first)."""
     best: dict[int, tuple[int, int, _Found]] = {}
-    for pattern, captures in matches:
-        kind = next(key for key in captures if key not in ("name", "scope"))
-        node, scope = captures[kind][0], captures.get("scope")
-        for name in captures["name"]:
-            rank = (node.start_byte - node.end_byte, pattern)
-            if name.start_byte not in best or rank < best[name.start_byte][:2]:
-                best[name.start_byte] = (*rank, _Found(kind, node, name, scope[0] if scope else None))
+    for pattern, kind in enumerate(kinds):
+        names = captures.get(f"name.{pattern}")
+        if names is None:
+            continue
+        nodes = captures[f"{kind}.{pattern}"]
+        scopes = captures.get(f"scope.{pattern}", [])
+        scope_of: dict[int, tree_sitter.Node] = {}
+        for scope, node in _innermost(scopes, nodes):
+            scope_of.setdefault(node.start_byte, scope)
+        for name, node in _innermost(names, nodes):
+            start = node.start_byte
+            rank = (start - node.end_byte, pattern)
+            at = name.start_byte
+            if at not in best or rank < best[at][:2]:
+                best[at] = (*rank, _Found(kind, node, name, scope_of.get(start)))
     return sorted((item[2] for item in best.values()), key=lambda f: (f.node.start_byte, -f.node.end_byte))
+
+
+def _innermost(
+    inner: Sequence[tree_sitter.Node], nodes: Sequence[tree_sitter.Node]
+) -> Iterator[tuple[tree_sitter.Node, tree_sitter.Node]]:
+    """Each of `inner` with the innermost of `nodes` around it: in a pattern, the node that it was captured with."""
+    ranges = sorted(((node.start_byte, -node.end_byte, node) for node in nodes), key=itemgetter(0, 1))
+    around: list[tuple[int, tree_sitter.Node]] = []
+    position = 0
+    for start, end, one in sorted(((n.start_byte, n.end_byte, n) for n in inner), key=itemgetter(0)):
+        while position < len(ranges) and ranges[position][0] <= start:
+            around.append((-ranges[position][1], ranges[position][2]))
+            position += 1
+        while around[-1][0] <= start:
+            around.pop()
+        yield one, next(node for node_end, node in reversed(around) if node_end >= end)
 
 
 def _nest(
@@ -153,18 +175,3 @@ def _name(match: _Found, data: bytes) -> str:
     if match.kind == "impl":
         name = name.split("<", 1)[0]
     return name.replace("::", ".").replace(".prototype.", ".")
-
-
-def _references(nodes: Sequence[tree_sitter.Node], named: set[int], data: bytes) -> list[tuple[str, int]]:
-    ranges = sorted(node.byte_range for node in nodes)
-    newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
-    rows = np.searchsorted(newlines, np.array([start for start, _ in ranges], dtype=np.int64)).tolist()
-    names: dict[bytes, str] = {}
-    last_row: dict[bytes, int] = {}
-    found: list[tuple[str, int]] = []
-    for (start, end), row in zip(ranges, rows, strict=True):
-        raw = data[start:end]
-        if last_row.get(raw) != row and start not in named:
-            last_row[raw] = row
-            found.append((names.get(raw) or names.setdefault(raw, decoded(raw)), row))
-    return found

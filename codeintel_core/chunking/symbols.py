@@ -4,42 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from codeintel_core.chunking.outline import Definition, Outline
-from codeintel_core.chunking.rows import Chunk, Symbol
-
-MAX_REFERENCES_PER_FILE = 5_000
-_MIN_NAME_CHARS = 3
-_SELF = frozenset({"self", "this", "cls", "super"})
+from codeintel_core.chunking.outline import Outline
+from codeintel_core.chunking.rows import Chunk, FileRow, Symbols
 
 
-def symbols_of(
-    repo: str, path: str, blob: str, language: str, outline: Outline, chunks: Sequence[Chunk]
-) -> list[Symbol]:
-    """Definitions, then references, each with the chunk that holds its first line."""
-    chunk_at = {line: chunk.chunk_id for chunk in chunks for line in range(chunk.start_line, chunk.end_line + 1)}
-    rows = [
-        (d.name, d.symbol, d.kind, "definition", d.own_line + 1, d.last_line + 1) for d in outline.definitions if d.name
-    ]
-    kept = [(n, line) for n, line in outline.references if len(n) >= _MIN_NAME_CHARS and n not in _SELF]
-    kept = kept[:MAX_REFERENCES_PER_FILE]
-    enclosing = _enclosing(outline.definitions, [line for _, line in kept])
-    rows += [
-        (name, symbol, "reference", "reference", line + 1, line + 1)
-        for (name, line), symbol in zip(kept, enclosing, strict=True)
-    ]
-    return [Symbol(repo, path, blob, language, *row, chunk_at.get(row[4])) for row in rows]
-
-
-def _enclosing(definitions: Sequence[Definition], lines: Sequence[int]) -> list[str]:
-    """Symbol of the innermost definition around each line (lines ascending); one sweep over both."""
-    symbols: list[str] = []
-    around: list[Definition] = []
-    position = 0
-    for line in lines:
-        while position < len(definitions) and definitions[position].own_line <= line:
-            around.append(definitions[position])
-            position += 1
-        while around and around[-1].last_line < line:
-            around.pop()
-        symbols.append(around[-1].symbol if around else "")
-    return symbols
+def symbols_of(repo: str, file: FileRow, outline: Outline | None, chunks: Sequence[Chunk]) -> Symbols:
+    """Definitions, then references, each with the chunk that holds its first line; none without an outline."""
+    if outline is None:
+        return Symbols(repo, file.path, file.blob, file.language)
+    chunk_at: list[int | None] = [None] * file.lines
+    for chunk in chunks:
+        chunk_at[chunk.start_line - 1 : chunk.end_line] = [chunk.chunk_id] * (chunk.end_line - chunk.start_line + 1)
+    around = [""] * file.lines  # the symbol of the innermost definition: the last that begins on the line or above
+    for d in outline.definitions:
+        around[d.own_line : d.last_line + 1] = [d.symbol] * (min(d.last_line + 1, file.lines) - d.own_line)
+    named = [d for d in outline.definitions if d.name]
+    names, lines = outline.references
+    lines_from_1 = [line + 1 for line in lines]
+    uses = len(names)
+    return Symbols(
+        repo=repo,
+        path=file.path,
+        blob=file.blob,
+        language=file.language,
+        name=[d.name for d in named] + names,
+        symbol=[d.symbol for d in named] + [around[line] for line in lines],
+        kind=[d.kind for d in named] + ["reference"] * uses,
+        role=["definition"] * len(named) + ["reference"] * uses,
+        start_line=[d.own_line + 1 for d in named] + lines_from_1,
+        end_line=[d.last_line + 1 for d in named] + lines_from_1,
+        chunk_id=[chunk_at[d.own_line] for d in named] + [chunk_at[line] for line in lines],
+    )

@@ -9,8 +9,7 @@ Special tokens ([CLS], [SEP]) are not counted.
 from __future__ import annotations
 
 import importlib.util
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,18 +22,16 @@ if TYPE_CHECKING:
 
 _SPACES = " \t\n\r"
 _MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-_RUN = re.compile(f"[^{re.escape(_SPACES + _MARKS)}]+")
-_CLASS = np.full(129, 2, dtype=np.uint8)  # 0 space, 1 mark, 2 part of a run; everything above ASCII is folded to 128
-_CLASS[[ord(char) for char in _SPACES]] = 0
-_CLASS[[ord(char) for char in _MARKS]] = 1
+_RUNS = bytes(ord(" ") if chr(byte) in _SPACES + _MARKS else byte for byte in range(256))
+_CLASSES = bytes(0 if chr(byte) in _SPACES else 1 if chr(byte) in _MARKS else 2 for byte in range(256))
 _MAX_CACHED_RUNS = 1_000_000
 
 
 class TokenCounter(Protocol):
-    """Counts tokens for a whole file at once, so that any span costs two bisects."""
+    """Counts tokens for a whole file at once, so that any range of lines costs one subtraction."""
 
-    def offsets(self, text: str) -> Sequence[int] | NDArray[np.int64]:
-        """Start of each token as a character offset in `text`, ascending."""
+    def before(self, data: bytes, encoding: str, bounds: NDArray[np.int64]) -> list[int]:
+        """Tokens that start before each of `bounds` (offsets in bytes, rising, at starts of lines)."""
         ...
 
 
@@ -47,7 +44,7 @@ def default_tokenizer() -> Path:
 
 
 class WordPieceCounter:
-    """Exact counts for a BERT WordPiece tokenizer.json. Tokens of a run share the offset of its start."""
+    """Exact counts for a BERT WordPiece tokenizer.json. Tokens of a run count where it starts."""
 
     def __init__(self, tokenizer_json: Path | None = None) -> None:
         from tokenizers import Tokenizer
@@ -55,24 +52,36 @@ class WordPieceCounter:
         self._tokenizer: Any = Tokenizer.from_file(str(tokenizer_json or default_tokenizer()))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, dict[bytes, int]] = {}
 
-    def offsets(self, text: str) -> NDArray[np.int64]:
-        """Start of each token in `text`, in characters, ascending."""
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        classes = _CLASS[np.minimum(codes, 128)]
-        in_run = classes == 2
-        starts = np.flatnonzero(in_run & ~np.concatenate(([False], in_run[:-1])))
-        runs = _RUN.findall(text)
-        counts = self._learn(set(runs))
-        repeated = np.repeat(starts, np.fromiter(map(counts.__getitem__, runs), dtype=np.int64, count=len(runs)))
-        merged = np.concatenate((repeated, np.flatnonzero(classes == 1)))
-        merged.sort(kind="stable")  # two sorted halves: one merge
-        return merged
+    def before(self, data: bytes, encoding: str, bounds: NDArray[np.int64]) -> list[int]:
+        """As the protocol; `encoding` is utf-8 or latin-1, and `data` is text in it."""
+        classes = np.frombuffer(data.translate(_CLASSES), dtype=np.uint8)  # bytes above ASCII belong to runs
+        in_run = np.concatenate(([False], classes == 2))
+        starts = np.flatnonzero(in_run[1:] > in_run[:-1])
+        tokens = np.concatenate(([0], np.cumsum(self._tokens_of(_runs(data), encoding), dtype=np.int64)))
+        marks = np.flatnonzero(classes == 1)
+        counts: list[int] = (tokens[np.searchsorted(starts, bounds)] + np.searchsorted(marks, bounds)).tolist()
+        return counts
 
-    def _learn(self, runs: set[str]) -> dict[str, int]:
-        if len(self._counts) > _MAX_CACHED_RUNS:
-            self._counts = {}
-        for run in runs.difference(self._counts):
-            self._counts[run] = len(self._tokenizer.encode(run, add_special_tokens=False).ids)
-        return self._counts
+    def _tokens_of(self, runs: list[bytes], encoding: str) -> list[int]:
+        known = self._counts.setdefault(encoding, {})
+        found = list(map(known.get, runs))
+        if None in found:
+            if len(known) > _MAX_CACHED_RUNS:
+                known.clear()
+            self._learn(known, set(runs).difference(known), encoding)
+            return [known[run] for run in runs]
+        return found  # type: ignore[return-value]
+
+    def _learn(self, known: dict[bytes, int], runs: Iterable[bytes], encoding: str) -> None:
+        for run in runs:
+            known[run] = len(self._tokenizer.encode(run.decode(encoding), add_special_tokens=False).ids)
+
+
+def _runs(data: bytes) -> list[bytes]:
+    """Runs between spaces and marks, in order."""
+    spaced = data.translate(_RUNS)
+    if b"\x0b" in data or b"\x0c" in data:  # spaces to `split()`, parts of runs to the tokenizer
+        return [run for run in spaced.split(b" ") if run]
+    return spaced.split()

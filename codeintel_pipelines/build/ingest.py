@@ -62,7 +62,7 @@ def ingest(build: Build) -> Ingested:
     pq.write_table(files, build.folder / "files.parquet", compression="zstd")
     tables = {
         "chunks": chunks_table([row for done in fresh for row in done.chunks]),
-        "symbols": symbols_table([row for done in fresh for row in done.symbols]),
+        "symbols": symbols_table(done.symbols for done in fresh),
     }
     rows = {name: _write_parts(build, name, table, count) for name, table in tables.items()}
     build.keep_facts("chunks", rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from codeintel_core.chunking import Chunk, TokenCounter, chunk_file
@@ -26,7 +25,7 @@ def passage(repo: str, number: int, text: str, tokens: TokenCounter, max_tokens:
     if not found.chunks:
         return None
     first = next((chunk for chunk in found.chunks if chunk.symbol), found.chunks[0])
-    return replace(first, text=text, start_byte=0, end_byte=len(data), start_line=1, part=0, parts=1)
+    return first._replace(text=text, start_byte=0, end_byte=len(data), start_line=1, part=0, parts=1)
 
 
 def guessed_extension(data: bytes) -> str:

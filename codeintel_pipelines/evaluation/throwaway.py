@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from codeintel_core import catalog
 from codeintel_core.chunking import (
     Chunk,
     FileChunks,
+    Symbols,
     TokenCounter,
     WordPieceCounter,
     chunk_file,
@@ -70,7 +71,7 @@ def indexed(documents: Sequence[Document], encoder: Encoder, settings: Settings)
                 repo,
                 chunks=chunks_table([chunk for file in rows for chunk in file.chunks]),
                 files=files_table([file.file for file in rows]),
-                symbols=symbols_table([symbol for file in rows for symbol in file.symbols]),
+                symbols=symbols_table(file.symbols for file in rows),
                 encoder=encoder,
                 home=home,
             )
@@ -131,7 +132,7 @@ def _chunked(
 
 def _as_file(chunk: Chunk, tokens: TokenCounter) -> FileChunks:
     found = chunk_file(chunk.repo, chunk.path, _BLOB, b"x\n", tokens, 64, 1_000)
-    return FileChunks(found.file, [chunk], [])
+    return replace(found, chunks=[chunk], symbols=Symbols(chunk.repo, chunk.path, _BLOB, ""))
 
 
 def build_index(

@@ -119,7 +119,6 @@ class Workshop:
             chunk_file(name, tree[blob].path, blob, data, counter, 240, 1_000_000) for blob, data in git.blobs(tree)
         ]
         files, chunks = [f.file for f in found], [c for f in found for c in f.chunks]
-        symbols = [s for f in found for s in f.symbols]
         ids = np.array([c.chunk_id for c in chunks], np.int64)
         vectors = self.encoder.encode_documents([embedded_text(c.text, c.symbol) for c in chunks])
         staging = repository.staging / sha
@@ -145,7 +144,7 @@ class Workshop:
             staging / "catalog.duckdb",
             chunks=chunks_table(chunks),
             files=files_table(files),
-            symbols=symbols_table(symbols),
+            symbols=symbols_table(f.symbols for f in found),
         )
         now = datetime.now(UTC)
         coverage: dict[str, int] = {}
@@ -169,7 +168,7 @@ class Workshop:
             counts=Counts(
                 files=len(files),
                 chunks=len(chunks),
-                symbols=len(symbols),
+                symbols=sum(len(f.symbols) for f in found),
                 primary=len(chunks),
                 secondary=0,
                 tombstones=0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codeintel_core.chunking.symbols import MAX_REFERENCES_PER_FILE
+from codeintel_core.chunking.references import MAX_REFERENCES_PER_FILE
 
 from .test_chunker import CLASS, chunked
 
