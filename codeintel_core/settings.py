@@ -46,6 +46,17 @@ class Settings(BaseSettings):
     embedding_threads: int = Field(2, ge=1, le=256, description="Threads of the ONNX Runtime session when building.")
     embedding_batch_tokens: int = Field(4096, ge=256, le=1 << 20, description="Tokens (padding included) per batch.")
 
+    engine: Literal["inline", "local", "ray"] = Field(
+        "local", description="Where chunking and embedding run: this process, a pool of processes, or a Ray cluster."
+    )
+    engine_workers: int = Field(0, ge=0, le=10_000, description="Most workers of an engine; 0: as many as its CPUs.")
+    engine_inline_bytes: int = Field(
+        8_000_000, ge=0, description="A build with fewer bytes to chunk does it in its own process; 0: never."
+    )
+    ray_address: str = Field(
+        "auto", min_length=1, max_length=300, description="Ray cluster of the engine `ray`; `auto`: this machine's."
+    )
+
     max_file_bytes: int = Field(1_000_000, ge=1_000, description="Larger files are skipped (reason `too_large`).")
     secret_files: str = Field(
         "", max_length=10_000, description="More globs of files that are never read; `!glob` allows a denied one."

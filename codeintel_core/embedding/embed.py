@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from codeintel_core.errors import ContractMismatch, ModelUnavailable
 _SLICE_TEXTS = 512
 _SLICE_CHARS = 200_000  # a few seconds of the embedded model on two cores
 _NORM_TOLERANCE = 1e-3
+EncodeSlices = Callable[[Sequence[Sequence[str]]], Iterable[Matrix]]
+"""Vectors of each slice of texts, in order."""
 _log = logging.getLogger("codeintel.embedding")
 
 
@@ -38,8 +40,12 @@ class Embedded:
     """Wall time of the call."""
 
 
-def embed_texts(encoder: Encoder, cache: VectorCache, texts: Sequence[str]) -> Embedded:
-    """Vectors of `texts` under the encoder's contract; every slice of misses is committed before the next is encoded.
+def embed_texts(
+    encoder: Encoder, cache: VectorCache, texts: Sequence[str], encode: EncodeSlices | None = None
+) -> Embedded:
+    """Vectors of `texts` under the encoder's contract; every slice of misses is committed when it is encoded.
+
+    `encode` encodes slices of texts somewhere else than in the encoder of this process, under the same contract.
 
     Progress goes to the logger `codeintel.embedding`: `extra={"progress": ("embed", done, total)}`, in distinct texts.
 
@@ -58,8 +64,10 @@ def embed_texts(encoder: Encoder, cache: VectorCache, texts: Sequence[str]) -> E
     found = cache.get_many(distinct)
     misses = sorted(np.flatnonzero(~found.present).tolist(), key=lambda i: len(text_of[distinct[i]]))
     done, total = len(distinct) - len(misses), len(distinct)
-    for some in _slices(misses, [len(text_of[distinct[i]]) for i in misses]):
-        vectors = encoder.encode_documents([text_of[distinct[i]] for i in some])
+    slices = list(_slices(misses, [len(text_of[distinct[i]]) for i in misses]))
+    texts_of = [[text_of[distinct[i]] for i in some] for some in slices]
+    encoded = encode(texts_of) if encode else map(encoder.encode_documents, texts_of)
+    for some, vectors in zip(slices, encoded, strict=True):
         _check(vectors, len(some), contract)
         cache.put_many([distinct[i] for i in some], vectors)
         found.matrix[some] = vectors

@@ -5,32 +5,26 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from codeintel_core.chunking import (
-    FileChunks,
-    WordPieceCounter,
-    chunk_file,
-    chunks_table,
-    files_table,
-    skipped_file,
-    symbols_table,
-)
+from codeintel_core import schemas
+from codeintel_core.chunking import FileChunks, files_table, skipped_file
 from codeintel_core.errors import NothingToIndex
 from codeintel_core.repository.git import TreeEntry
 from codeintel_core.secrets import is_denied, purged
 from codeintel_core.secrets.purged import PurgeList
 from codeintel_pipelines.build import parts
 from codeintel_pipelines.build.plan import Build
+from codeintel_pipelines.build.work import ChunkFiles, Source, crashed, file_batches
+from codeintel_pipelines.engines import Ran, engine_for
 
 _log = logging.getLogger("codeintel.chunks")
 HEADER_TOKENS = 26  # of the encoder's limit: special tokens, and the symbol that is embedded with the text
-_PROGRESS_EVERY = 200
+_NOTHING = (schemas.CHUNKS.empty_table(), schemas.SYMBOLS.empty_table())
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +38,7 @@ class Ingested:
     coverage: dict[str, int]
     redacted: dict[str, int]
     languages: dict[str, int]
+    ran: Ran
 
 
 def ingest(build: Build) -> Ingested:
@@ -52,18 +47,16 @@ def ingest(build: Build) -> Ingested:
     Raises:
         NothingToIndex: the commit holds no text that can be indexed.
     """
-    fresh = list(_chunked(build))
-    files = _file_table(build, files_table([done.file for done in fresh]))
+    ran = Ran()
+    fresh_files, fresh_chunks, fresh_symbols = _chunked(build, ran)
+    files = _file_table(build, fresh_files)
     coverage = Counter(reason or "indexed" for reason in files["skip_reason"].to_pylist())
     count = pc.sum(files["chunks"]).as_py() or 0
     if not count:
         skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(coverage.items())) or "no files"
         raise NothingToIndex(f"'{build.plan.repo}' at {build.plan.commit[:10]} has nothing to index ({skipped})")
     pq.write_table(files, build.folder / "files.parquet", compression="zstd")
-    tables = {
-        "chunks": chunks_table([row for done in fresh for row in done.chunks]),
-        "symbols": symbols_table(done.symbols for done in fresh),
-    }
+    tables = {"chunks": fresh_chunks, "symbols": fresh_symbols}
     rows = {name: _write_parts(build, name, table, count) for name, table in tables.items()}
     build.keep_facts("chunks", rows)
     languages = files.group_by("language").aggregate([("chunks", "sum")]).to_pylist()
@@ -75,6 +68,7 @@ def ingest(build: Build) -> Ingested:
         languages=dict(
             Counter({row["language"]: row["chunks_sum"] for row in languages if row["chunks_sum"]}).most_common()
         ),
+        ran=ran,
         **rows,
     )
 
@@ -85,27 +79,36 @@ def redacted(files: pa.Table) -> dict[str, int]:
     return {"values": sum(counts), "files": len(counts)} if counts else {}
 
 
-def _chunked(build: Build) -> Iterator[FileChunks]:
+def _chunked(build: Build, ran: Ran) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Rows of FILES, CHUNKS and SYMBOLS of the files that are not the parent's."""
     todo = [e for e in build.tree if e.path not in build.changes.unchanged]
     readable: list[TreeEntry] = []
+    unread: list[FileChunks] = []
     gone = purged.load(build.home.purged)
     for entry in todo:
         reason = entry.skip_reason or _unread(entry, build, gone)
         if reason:
-            yield skipped_file(entry.path, entry.blob, entry.size_bytes, reason)
+            unread.append(skipped_file(entry.path, entry.blob, entry.size_bytes, reason))
         else:
             readable.append(entry)
-    counter = WordPieceCounter()
-    max_tokens = build.contract.max_tokens - HEADER_TOKENS
+    settings = build.settings
+    size = sum(entry.size_bytes for entry in readable)
+    engine = engine_for(settings, size=size, worth=settings.engine_inline_bytes)
+    chunk = ChunkFiles(build.plan.repo, build.contract.max_tokens - HEADER_TOKENS, settings.max_file_bytes)
     blobs = build.git.blobs(entry.blob for entry in readable)
-    for done, (entry, (_, content)) in enumerate(zip(readable, blobs, strict=True), 1):
-        data, masks = gone.mask(content)
-        found = chunk_file(
-            build.plan.repo, entry.path, entry.blob, data, counter, max_tokens, build.settings.max_file_bytes
-        )
-        yield replace(found, file=replace(found.file, redactions=found.file.redactions + masks)) if masks else found
-        if done % _PROGRESS_EVERY == 0 or done == len(readable):
-            _log.info("chunked %d of %d files", done, len(readable), extra={"progress": ("chunk", done, len(readable))})
+    sources = (
+        Source(entry.path, entry.blob, *gone.mask(content)) for entry, (_, content) in zip(readable, blobs, strict=True)
+    )
+    found: list[tuple[pa.Table, ...]] = [(files_table([one.file for one in unread]), *_NOTHING)]
+    done = 0
+    for batch, tables in engine.run(chunk, file_batches(sources), ran):
+        if tables is None:
+            _log.warning("given up, because its grammar crashes: %s", ", ".join(source.path for source in batch))
+        found.append(crashed(batch) if tables is None else tables)
+        done += len(batch)
+        _log.info("chunked %d of %d files", done, len(readable), extra={"progress": ("chunk", done, len(readable))})
+    files, chunks, symbols = (pa.concat_tables(some).combine_chunks() for some in zip(*found, strict=True))
+    return files, chunks, symbols
 
 
 def _unread(entry: TreeEntry, build: Build, gone: PurgeList) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from codeintel_core.embedding.text import embedded_text
 from codeintel_core.indexes.dense import Ids
 from codeintel_pipelines.build import parts
 from codeintel_pipelines.build.plan import Build, Embed
+from codeintel_pipelines.build.work import encode_slices
+from codeintel_pipelines.engines import Ran
 
 _COLUMNS = ["chunk_id", "path", "symbol", "name", "file_class", "text"]
 
@@ -33,12 +36,18 @@ class EmbeddingCost:
         reused: taken over from the parent or found in the cache (there, equal texts count once).
         computed: distinct texts that were encoded.
         seconds: of the look-ups and of encoding.
+        engine: that encoded: inline, local or ray.
+        workers: of the engine.
+        retries: of batches whose worker died.
     """
 
     vectors: int
     reused: int
     computed: int
     seconds: float
+    engine: str
+    workers: int
+    retries: int
 
 
 def embed(build: Build) -> EmbeddingCost:
@@ -57,6 +66,7 @@ def embed(build: Build) -> EmbeddingCost:
     matrix: Matrix = np.zeros((len(rows), contract.dimension), np.float32)
     matrix[rows >= 0] = old_vectors[rows[rows >= 0]]
     kept, reused, computed, seconds = int((rows >= 0).sum()), 0, 0, 0.0
+    ran = Ran()
     rest = np.flatnonzero(rows < 0)
     if len(rest) and not build.plan.compact:
         missing = chunks.take(pa.array(rest))
@@ -64,7 +74,8 @@ def embed(build: Build) -> EmbeddingCost:
         with VectorCache(build.home.vectors(contract.contract_id), contract) as cache:
             wanted = _wanted(build, missing, texts, cache)
             encoder = encoder_for(build.settings, threads=build.settings.embedding_threads)
-            embedded = embed_texts(encoder, cache, [texts[i] for i in wanted])
+            encode = partial(encode_slices, encoder, build.settings, ran)
+            embedded = embed_texts(encoder, cache, [texts[i] for i in wanted], encode)
         keys[rest[wanted]], matrix[rest[wanted]] = embedded.keys, embedded.matrix
         reused, computed, seconds = embedded.reused, embedded.computed, embedded.seconds
     ends = np.cumsum([table.num_rows for table in tables], dtype=np.int64)
@@ -76,7 +87,8 @@ def embed(build: Build) -> EmbeddingCost:
         part = pa.Table.from_arrays([pa.array(ids[mine]), pa.array(keys[mine], pa.string()), vectors], schema=schema)
         pq.write_table(part, target / path.name, compression="none", use_dictionary=False)
     total = linked + int((keys != "").sum())
-    return EmbeddingCost(total, linked + kept + reused, computed, round(seconds, 3))
+    reused += linked + kept
+    return EmbeddingCost(total, reused, computed, round(seconds, 3), ran.engine, ran.workers, ran.retries)
 
 
 def read_vectors(table: pa.Table) -> tuple[Ids, Matrix]:

@@ -117,6 +117,9 @@ def chunks_and_symbols(context: dg.AssetExecutionContext, home: HomeResource) ->
             "reused_files": result.reused_files,
             "coverage": result.coverage,
             "redacted": result.redacted,
+            "engine": result.ran.engine,
+            "workers": result.ran.workers,
+            "retries": result.ran.retries,
             "languages": bar_plot(result.languages),
             "size_bytes": parts.size_bytes(build.folder / "chunks.parquet"),
         }

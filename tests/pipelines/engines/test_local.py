@@ -1,0 +1,59 @@
+"""The pool of processes: the same bytes as one process, and a grammar that crashes costs its file only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from codeintel_core.home import Home
+from codeintel_core.settings import get_settings
+from codeintel_pipelines import runs
+from tests.conftest import GitRepo, Repo
+from tests.pipelines.conftest import FILES, add_and_build
+
+from .builds import MANY, digests, in_small_batches
+
+pytestmark = pytest.mark.e2e
+CRASHING_GRAMMAR = "import os\n\n\ndef language():\n    os.abort()\n"
+
+
+def test_same_bytes_as_inline(tmp_path: Path, models: Path, git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_small_batches(monkeypatch)
+    source = git_repo({**FILES, **MANY}, name="many")
+    inline = digests(tmp_path / "inline", models, source, engine="inline")
+    pooled = digests(tmp_path / "pooled", models, source, engine="local", engine_workers=2, engine_inline_bytes=0)
+    assert any("embeddings" in name for name in inline)
+    assert pooled == inline
+
+
+def test_a_crashing_grammar_costs_its_file(
+    home: Home, source: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "grammars"
+    folder.mkdir()
+    (folder / "tree_sitter_kotlin.py").write_text(CRASHING_GRAMMAR)
+    monkeypatch.syspath_prepend(str(folder))  # workers inherit the path
+    monkeypatch.setenv("CODEINTEL_ENGINE_INLINE_BYTES", "0")
+    monkeypatch.setenv("CODEINTEL_ENGINE_WORKERS", "1")
+    get_settings.cache_clear()
+    source.commit({"src/Main.kt": "fun main() {}\n"})
+    try:
+        manifest = add_and_build(home, source)
+    finally:
+        get_settings.cache_clear()
+    assert manifest.coverage == {"crashed": 1, "indexed": len(FILES)}
+    assert "its grammar crashes: src/Main.kt" in caplog.text
+    (ledger,) = home.ledger.rglob(f"{manifest.dagster_run_id}.jsonl")
+    steps = [json.loads(line) for line in ledger.read_text().splitlines()]
+    step = next(one for one in steps if one.get("kind") == "build.chunks" and one["event"] == "end")["attributes"]
+    # The batch of five files, then each of them alone, of which one once more.
+    assert (step["engine"], step["workers"], step["retries"]) == ("local", 1, 6)
+    with runs.instance(home) as instance:
+        from dagster import AssetKey
+
+        event = instance.get_latest_materialization_event(AssetKey("chunks"))
+    assert event is not None and event.asset_materialization is not None
+    assert event.asset_materialization.metadata["engine"].value == "local"
+    assert event.asset_materialization.metadata["retries"].value == 6

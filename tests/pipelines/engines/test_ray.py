@@ -1,0 +1,128 @@
+"""A real Ray cluster of two nodes, one of which is lost in the middle: the same bytes as one process, and retries."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codeintel_core.errors import BuildFailed
+from codeintel_core.settings import Settings
+from codeintel_pipelines.build import ingest, vectors
+from codeintel_pipelines.build.work import EncodeTexts
+from codeintel_pipelines.engines import Ran, engine_for
+from codeintel_pipelines.engines.cluster import ActorWorker
+from tests.conftest import GitRepo
+from tests.pipelines.conftest import FILES
+
+from .builds import MANY, digests, in_small_batches
+
+pytestmark = pytest.mark.e2e
+_NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    import ray
+    from ray._private import ray_constants
+    from ray.cluster_utils import Cluster
+
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # its sockets must have short paths
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TMPDIR", folder)
+        # Everything stays on the loopback: Ray would turn its address into one of a network card.
+        patch.setenv(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "0")
+        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+        running = Cluster(initialize_head=True, head_node_args=_NODE)
+        running.add_node(**_NODE)
+        try:
+            yield running
+        finally:
+            ray.shutdown()
+            running.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _AtFirst(logging.Handler):
+    """Calls something at the first message of a logger."""
+
+    def __init__(self, name: str, call: Callable[[], None]) -> None:
+        super().__init__(logging.INFO)
+        self._logger, self._call, self.called = logging.getLogger(name), call, False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.called:
+            self.called = True
+            self._call()
+
+    def __enter__(self) -> _AtFirst:
+        self._logger.addHandler(self)
+        self._logger.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.setLevel(logging.NOTSET)
+
+
+def test_nodes_are_lost_in_the_middle(
+    cluster: Any, tmp_path: Path, models: Path, git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_small_batches(monkeypatch)
+    source = git_repo({**FILES, **MANY}, name="many")
+    expected = digests(tmp_path / "inline", models, source, engine="inline")
+    started: list[Future[str]] = []
+    ran: dict[str, Ran] = {}
+    start = ActorWorker.start
+
+    def remembered_start(worker: ActorWorker) -> Future[str]:
+        started.append(start(worker))
+        return started[-1]
+
+    def lose_a_node() -> None:
+        wait(started)  # with both workers up, one of them is on the other node
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+    def replace_a_node() -> None:
+        lose_a_node()
+        cluster.add_node(**_NODE)
+
+    monkeypatch.setattr(ActorWorker, "start", remembered_start)
+    monkeypatch.setattr(ingest, "Ran", lambda: ran.setdefault("chunks", Ran()))
+    monkeypatch.setattr(vectors, "Ran", lambda: ran.setdefault("embeddings", Ran()))
+    with (
+        _AtFirst("codeintel.chunks", replace_a_node) as first,
+        _AtFirst("codeintel.embedding", lose_a_node) as second,
+    ):
+        found = digests(
+            tmp_path / "ray", models, source, engine="ray", engine_inline_bytes=0, ray_address=cluster.address
+        )
+    assert first.called and second.called
+    assert found == expected
+    for stage in ("chunks", "embeddings"):
+        assert (ran[stage].engine, ran[stage].workers, ran[stage].lost) == ("ray", 2, 0)
+        assert ran[stage].retries >= 1
+
+
+def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    engine = engine_for(Settings(engine="ray", ray_address="127.0.0.1:1"), size=1, worth=0)
+    with pytest.raises(BuildFailed, match="CODEINTEL_RAY_ADDRESS"):
+        list(engine.run(EncodeTexts, [["a"]], Ran()))  # type: ignore[arg-type]
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    engine = engine_for(Settings(engine="ray"), size=1, worth=0)
+    with pytest.raises(BuildFailed, match=r"pip install 'codeintel\[ray\]'"):
+        list(engine.run(EncodeTexts, [["a"]], Ran()))  # type: ignore[arg-type]
