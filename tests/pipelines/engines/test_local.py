@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +62,23 @@ def test_a_crashing_grammar_costs_its_file(
     assert event is not None and event.asset_materialization is not None
     assert event.asset_materialization.metadata["engine"].value == "local"
     assert event.asset_materialization.metadata["retries"].value == 6
+
+
+def test_workers_end_with_their_parent() -> None:
+    script = (
+        "import os, signal\n"
+        "from codeintel_pipelines.build.work import ChunkFiles\n"
+        "from codeintel_pipelines.engines.local import ProcessWorker\n"
+        "if __name__ == '__main__':\n"
+        "    worker = ProcessWorker(ChunkFiles('r', 100, 1000))\n"
+        "    worker.start().result()\n"
+        "    print(*worker._pool._processes, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        with contextlib.suppress(ProcessLookupError):  # it may be gone already
+            ended = os.pidfd_open(pid)
+            assert select.select([ended], [], [], 60)[0], "the worker outlived its parent"
+            os.close(ended)
