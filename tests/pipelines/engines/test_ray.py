@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,8 +33,9 @@ def cluster() -> Iterator[Any]:
     from ray._private import ray_constants
     from ray.cluster_utils import Cluster
 
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # its sockets must have short paths
-    with pytest.MonkeyPatch.context() as patch:
+    # In /tmp: the paths of its sockets must be short.
+    scratch = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+    with scratch as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_TMPDIR", folder)
         # Everything stays on the loopback: Ray would turn its address into one of a network card.
@@ -48,7 +48,6 @@ def cluster() -> Iterator[Any]:
         finally:
             ray.shutdown()
             running.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _AtFirst(logging.Handler):
