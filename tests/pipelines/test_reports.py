@@ -75,6 +75,9 @@ EXPECTED: dict[str, tuple[str, Any]] = {
                   [("rerank", "skipped", "not configured", 1, 0.5), ("retrieve.dense", "timed_out", "late", 1, 0.5)]),
     "citation_verification": ("SELECT answers, verified, dropped, dropped_share, uncited FROM citation_verification",
                               [(2, 4, 1, 0.2, 0)]),
+    "answer_quality": (
+        "SELECT requests, answers, confidence, p10_confidence, citations_verified, citations_dropped, zero_hit_share, "
+        "error_share FROM answer_quality", [(4, 2, 0.5, 0.18, 4, 1, 0.25, 0.25)]),
     "token_use": ("SELECT model, answers, tokens_in, tokens_out, first_token_p50_ms, price FROM token_use",
                   [("m", 2, 1000, 100, 50.0, 0.0012)]),
     "cost_per_answer": ("SELECT operation, requests, round(seconds, 4), price FROM cost_per_answer",

@@ -65,7 +65,7 @@ def test_one_worker_answers_for_all_and_says_who_is_silent(folder: Path, monkeyp
         observed = [
             line for line in text.splitlines()
             if line.startswith("codeintel_step_seconds_bucket")
-            and 'kind="fuse.scores"' in line and 'le="0.005"' in line and f'worker="{number}"' in line
+            and f'{{kind="fuse.scores",le="0.005",status="completed",worker="{number}"}}' in line
         ]  # fmt: skip
         assert len(observed) == 1
         assert f'# {{trace_id="{"ab" * 16}"}} 0.003' in observed[0]
