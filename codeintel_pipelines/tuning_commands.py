@@ -16,12 +16,20 @@ def status(home: Home, as_json: bool) -> None:
     """The tuning that counts, those that are kept, and the last proposal with its verdict."""
     now, held, last = Tunings(home)(), tuning.held(home).exists(), learn.last_proposal(home)
     if as_json:
-        found = {"tuning_id": now.tuning_id, "factors": now.factors, "problem": now.problem, "is_held": held}
+        found = {
+            "tuning_id": now.tuning_id,
+            "factors": now.factors,
+            "pairs": now.pairs.count,
+            "problem": now.problem,
+            "is_held": held,
+        }
         print(json.dumps({**found, "kept": tuning.kept(home), "proposal": asdict(last) if last else None}))
         return
     print(f"tuning: {now.problem or now.tuning_id or 'the default weights'}")
     for kind, factors in now.factors.items():
         print(f"  {kind}: " + ", ".join(f"{name} x {factor:g}" for name, factor in factors.items()))
+    if now.pairs.count:
+        print(f"  files opened together: {now.pairs.count} neighbours, weight {now.pairs.weight:g}")
     if held:
         print("  promotions are held back: a person rolled back; `codeintel tuning resume` allows them again")
     for tuning_id in tuning.kept(home):
@@ -30,6 +38,8 @@ def status(home: Home, as_json: bool) -> None:
         print("  no proposal yet: `codeintel tuning learn`")
     else:
         print(f"  last proposal: {'; '.join(last.reasons) or f'{last.factors}, passed its check'}")
+        if last.pair_reasons and not last.reasons:
+            print(f"    its pairs of files are left out: {'; '.join(last.pair_reasons)}")
 
 
 def rollback(home: Home, tuning_id: str, defaults: bool, as_json: bool) -> None:

@@ -19,6 +19,7 @@ SERVING = {
     "gather": "retrieve.gather",
     "fuse": "fuse.scores",
     "hydrate": "hydrate.catalog",
+    "cocitation": "retrieve.cocitation",
     "rerank": "rerank",
     "synthesize": "synthesize",
     "cite": "cite.verify",
@@ -33,7 +34,7 @@ BUILDING = {
     "catalog": "build.catalog",
     "publish": "build.publish",
 }
-CHANNELS = ("dense", "lexical", "symbols", "sparse", "exact", "regex")
+CHANNELS = ("dense", "lexical", "symbols", "sparse", "exact", "regex", "cocitation")
 _OF_ANSWERS = ("rerank", "synthesize", "cite")
 _FROM_CACHE = ("embed", *CHANNELS, "gather", "fuse", "hydrate")
 _BAD = {Status.FAILED.value, Status.TIMED_OUT.value, Status.CANCELLED.value, OPEN}

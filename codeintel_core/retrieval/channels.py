@@ -19,6 +19,8 @@ from codeintel_core.telemetry.steps import detail_of
 
 DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX = "dense", "lexical", "symbols", "sparse", "exact", "regex"
 CHANNELS = (DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX)
+COCITATION = "cocitation"
+"""Beside `CHANNELS`, which search side by side: it follows from what they found."""
 _NOTHING: Ranked = (np.empty(0, np.int64), np.empty(0, np.float32))
 _NOBODY_WAITS = "nobody waits for it any more"
 

@@ -13,10 +13,11 @@ from codeintel_core.embedding.sparse.contract import SparseEncoder
 from codeintel_core.errors import ChannelUnavailable, InvalidRequest, RetrievalUnavailable
 from codeintel_core.generations.generation import Generation
 from codeintel_core.patterns import Pattern
-from codeintel_core.retrieval import feedback, fusion, priors
+from codeintel_core.retrieval import cocitation, feedback, fusion, priors
 from codeintel_core.retrieval.blend import blend
 from codeintel_core.retrieval.budget import Budget, budget
 from codeintel_core.retrieval.channels import (
+    COCITATION,
     EXACT,
     LEXICAL,
     SPARSE,
@@ -202,6 +203,18 @@ class SearchEngine:
             current.set(asked=len(kept), found=len(chunks))
         with step("rank.priors", without=",".join(sorted(self._ranking.without_priors))):
             scored = priors.apply(query, kept, chunks, self._ranking.without_priors)
+        weights, ranges = blended.weights, self._ranges(completed)
+        if is_mixed and COCITATION not in self._ranking.without_channels:
+            repos = [generation.repo for generation in generations]
+            together = cocitation.retrieve(scored.scores, chunks, repos, tuned.pairs)
+            if together.status is Status.COMPLETED:
+                results[COCITATION], completed[COCITATION] = together, together.ranked
+                weights, ranges = weights | {COCITATION: tuned.pairs.weight}, ranges | {COCITATION: (0.0, 1.0)}
+                for chunk_id, value in zip(*(part.tolist() for part in together.ranked), strict=True):
+                    scored.scores[chunk_id] += tuned.pairs.weight * value
+                    fused[chunk_id] += tuned.pairs.weight * value
+            else:
+                idle[COCITATION] = together.reason
         with step("rank.select", per_file=per_file) as current:
             ids, copies, capped = select(
                 priors.ordered(scored.scores), chunks, limit=limit, per_file=per_file,
@@ -221,9 +234,7 @@ class SearchEngine:
             )
             for rank, i in enumerate(ids, 1)
         ]  # fmt: skip
-        return SearchResult(
-            hits, asked, results, len(fused), blended.weights, self._ranges(completed), tuned, idle, request.notes
-        )
+        return SearchResult(hits, asked, results, len(fused), weights, ranges, tuned, idle, request.notes)
 
     def _ranges(self, completed: Mapping[str, fusion.Ranked]) -> dict[str, tuple[float, float]]:
         """What fusion scaled by, so that a trace can be fused again with other weights."""

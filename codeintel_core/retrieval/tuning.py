@@ -1,4 +1,4 @@
-"""Tuning: how learned factors change the weights of fusion, and the immutable documents they are kept in.
+"""Tuning: how learned factors change the weights of fusion, and the immutable documents of what was learned.
 
 A document is `tuning/<id>.json` in the home, its id ends with the digest of its bytes; `tuning/CURRENT` names the one
 that counts, `tuning/HELD` says that a person rolled back and nothing is promoted until told so.
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from codeintel_core.errors import PublishConflict, TuningRefused, UnknownTuning
 from codeintel_core.home import Home
 from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, SPARSE, SYMBOLS
+from codeintel_core.retrieval.cocitation import NO_PAIRS, Pairs
 from codeintel_core.retrieval.profile import QueryKind
 
 FORMAT_VERSION = 1
@@ -30,7 +31,7 @@ TUNABLE = (LEXICAL, SYMBOLS, SPARSE, EXACT)
 """Channels with a factor; that of words changes their odds against vectors, so vectors need none."""
 _LEAST, _MOST = 0.1, 10.0
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{16}")
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 1 << 22
 
 Factors = Mapping[str, Mapping[str, float]]
 """Kind of query -> channel -> factor of its weight; what is missing is 1."""
@@ -47,17 +48,19 @@ class Tuning(BaseModel):
     created_at: datetime
     dagster_run_id: str = ""
     factors: dict[QueryKind, dict[str, _Factor]]
+    pairs: Pairs = NO_PAIRS
     learned_from: dict[str, Any]
     numbers: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The factors that count now, the id of their document, and why the document was refused ('' when it was not)."""
+    """What counts now: factors and pairs, the id of their document, and why it was refused ('' when it was not)."""
 
     factors: Factors = field(default_factory=dict)
     tuning_id: str = ""
     problem: str = ""
+    pairs: Pairs = NO_PAIRS
 
 
 UNTUNED = Tuned()
@@ -82,7 +85,7 @@ class Tunings:
         self._tuned = UNTUNED
 
     def __call__(self) -> Tuned:
-        """The factors now; never raises: a document that is refused is a `problem` and the default weights."""
+        """What counts now; never raises: a document that is refused is a `problem` and the default weights."""
         try:
             status = os.stat(_pointer(self._home))
             seen: tuple[int, ...] | None = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -104,11 +107,12 @@ class Tunings:
 
 
 def tuned(home: Home, tuning_id: str) -> Tuned:
-    """The factors of a document; '' are the defaults. Raises as `load`."""
+    """What a document says; '' are the defaults. Raises as `load`."""
     if not tuning_id:
         return UNTUNED
-    factors = {kind.value: dict(channels) for kind, channels in load(home, tuning_id).factors.items()}
-    return Tuned(factors, tuning_id)
+    document = load(home, tuning_id)
+    factors = {kind.value: dict(channels) for kind, channels in document.factors.items()}
+    return Tuned(factors, tuning_id, pairs=document.pairs)
 
 
 def current_id(home: Home) -> str:
@@ -161,8 +165,11 @@ def promote(home: Home, tuning: Tuning) -> str:
 
     Raises:
         PublishConflict: a person rolled back, or another document counts than the parent it was compared with.
+        TuningRefused: it is larger than the 4 MiB that are read.
     """
     document = tuning.model_dump_json(indent=1).encode() + b"\n"
+    if len(document) > _MAX_BYTES:
+        raise TuningRefused(f"a tuning document of {len(document)} bytes is more than the {_MAX_BYTES} that are read")
     tuning_id = f"{tuning.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{_digest(document)}"
     with _lock(home):
         if held(home).exists():

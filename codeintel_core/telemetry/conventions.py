@@ -47,6 +47,7 @@ KINDS = frozenset(
         "retrieve.gather",
         "gate.secondary",
         "retrieve.feedback",
+        "retrieve.cocitation",
         "fuse.scores",
         "hydrate.catalog",
         "rank.priors",
@@ -140,6 +141,7 @@ VIEWED = {
     "retrieve.symbols": Viewed.RETRIEVER,
     "retrieve.sparse": Viewed.RETRIEVER,
     "retrieve.gather": Viewed.RETRIEVER,
+    "retrieve.cocitation": Viewed.RETRIEVER,
     "rerank": Viewed.RERANKER,
 }
 """OpenInference kind by step kind or run operation; `synthesize` is LLM when a chat model writes, else CHAIN."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from codeintel_core.errors import PublishConflict, TuningRefused
 from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home
 from codeintel_core.retrieval import tuning
+from codeintel_core.retrieval.cocitation import Pairs
 from codeintel_core.retrieval.profile import QueryKind
 from codeintel_core.retrieval.tuning import Factors, Tuned, Tuning
 from codeintel_core.settings import Settings
@@ -40,6 +41,8 @@ class Proposal:
         parent: id of the tuning that counted, '' for the defaults.
         factors: proposed.
         reasons: why it may not be promoted; empty when it may.
+        pairs: of files, as `Pairs`; those that count now unless better ones may be promoted.
+        pair_reasons: why no other pairs may be promoted; empty when they may.
         learned_from: sessions and requests on both sides of the split, and the time of the last request.
         numbers: changes on the later sessions and on the golden queries.
     """
@@ -49,6 +52,8 @@ class Proposal:
     reasons: list[str]
     learned_from: dict[str, Any]
     numbers: dict[str, Any]
+    pairs: dict[str, Any] = field(default_factory=dict)
+    pair_reasons: list[str] = field(default_factory=list)
 
 
 def propose(home: Home, settings: Settings, connection: duckdb.DuckDBPyConnection) -> Proposal:
@@ -60,17 +65,23 @@ def propose(home: Home, settings: Settings, connection: duckdb.DuckDBPyConnectio
     parent = tuning.current_id(home)
     now = tuning.tuned(home, parent)
     requests = read(connection, _kept(home), golden_digests(home))
-    judged = judge(Log.of(requests), now.factors)
-    reasons, by_repository = list(judged.reasons), dict[str, float]()
+    judged = judge(Log.of(requests), now.factors, now.pairs)
+    reasons, pair_reasons, by_repository = list(judged.reasons), list(judged.pair_reasons), dict[str, float]()
+    pairs = judged.pairs
     if not reasons:  # it costs an index of every repository
-        reasons, by_repository = golden_reasons(_golden(home, settings, now, judged.factors))
-    last = max((row.at for row in requests), default=None)
+        reasons, by_repository = golden_reasons(_golden(home, settings, now, judged.factors, pairs))
+    if reasons and not (judged.weight_reasons or pair_reasons):  # both helped: whether golden queries allow the weights
+        pairs, pair_reasons = now.pairs, reasons
+        reasons, by_repository = golden_reasons(_golden(home, settings, now, judged.factors, pairs))
+    plain, last = judged.as_json(), max((row.at for row in requests), default=None)
     found = Proposal(
         parent=parent,
         factors=judged.factors,
         reasons=reasons,
         learned_from={**judged.sessions, "until": last.isoformat() if last else ""},
-        numbers={"later_sessions": judged.as_json()["changes"], "golden": by_repository},
+        numbers={"later_sessions": plain["changes"], "of_pairs": plain["pair_changes"], "golden": by_repository},
+        pairs=pairs.model_dump(),
+        pair_reasons=pair_reasons,
     )
     home.tuning.mkdir(parents=True, exist_ok=True)
     pending = home.tuning / f".{_PROPOSAL}.tmp"
@@ -99,6 +110,7 @@ def promote(home: Home, dagster_run_id: str) -> tuple[str, list[str]]:
         created_at=datetime.now(UTC),
         dagster_run_id=dagster_run_id,
         factors={QueryKind(kind): by for kind, by in proposal.factors.items()},
+        pairs=Pairs.model_validate(proposal.pairs),
         learned_from=proposal.learned_from,
         numbers=proposal.numbers,
     )
@@ -125,9 +137,11 @@ def _kept(home: Home) -> dict[str, Factors]:
     return found
 
 
-def _golden(home: Home, settings: Settings, now: Tuned, factors: Factors) -> dict[str, tuple[Values, Values]]:
+def _golden(
+    home: Home, settings: Settings, now: Tuned, factors: Factors, pairs: Pairs
+) -> dict[str, tuple[Values, Values]]:
     encoder = encoder_for(settings, threads=settings.embedding_threads)
-    ways = (Variant(_PROPOSED, tuned=Tuned(factors)), Variant(_NOW, tuned=now))
+    ways = (Variant(_PROPOSED, tuned=Tuned(factors, pairs=pairs)), Variant(_NOW, tuned=now))
     found = {}
     for repo in _with_golden(home):
         by_kind = own.compare(home, repo, encoder, settings, ways).values()

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeintel_core.retrieval import fusion
-from codeintel_core.retrieval.channels import DENSE, LEXICAL
+from codeintel_core.retrieval.channels import COCITATION, DENSE, LEXICAL
+from codeintel_core.retrieval.cocitation import MOST_OF_GAP, SEEDS, Pairs
 from codeintel_core.retrieval.tuning import TUNABLE, Factors, tuned_weights
 
 CHANNELS = (*TUNABLE, DENSE)
@@ -67,6 +68,7 @@ class Log:
         values: (R, H, C) channel scores as 0..1.
         files: (R, H) number of the hit's file: its rank among the shown files, from 0.
         clicks: (R, H) weight of the judgement by number of the file.
+        names: (R, H) `repo:path` by number of the file; '' where there is none.
         counts: (R,) files shown.
     """
 
@@ -78,6 +80,7 @@ class Log:
     files: NDArray[np.int64]
     clicks: Floats
     counts: NDArray[np.int64]
+    names: NDArray[np.object_]
 
     @classmethod
     def of(cls, requests: Iterable[Shown]) -> Self:
@@ -88,7 +91,7 @@ class Log:
         shape = (len(rows), most)
         rest, values = np.full(shape, -np.inf), np.zeros((*shape, len(CHANNELS)))
         files, clicks = np.zeros(shape, np.int64), np.zeros(shape)
-        counts = np.zeros(len(rows), np.int64)
+        counts, names = np.zeros(len(rows), np.int64), np.full(shape, "", object)
         for at, row in enumerate(rows):
             number.setdefault(row.session, len(number))
             seen: dict[str, int] = {}
@@ -99,11 +102,12 @@ class Log:
             for file, weight in row.clicks.items():
                 clicks[at, seen[file]] = weight
             counts[at] = len(seen)
+            names[at, : len(seen)] = list(seen)
         return cls(
             np.array([number[row.session] for row in rows], np.int64),
             np.array([row.kind for row in rows], np.str_),
             np.array([[row.defaults.get(name, 0.0) for name in CHANNELS] for row in rows]).reshape(-1, len(CHANNELS)),
-            rest, values, files, clicks, counts,
+            rest, values, files, clicks, counts, names,
         )  # fmt: skip
 
     def where(self, mask: NDArray[np.bool_]) -> Log:
@@ -122,14 +126,61 @@ class Log:
         return int(self.sessions.max()) + 1 if len(self.sessions) else 0
 
 
-def ranks(log: Log, factors: Factors) -> NDArray[np.int64]:
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The pairs among the files that the requests of a log showed: L of them.
+
+    Attributes:
+        requests: (L,) number of the request.
+        seeds: (L,) number of the file that lifts the other one, when it is among the best.
+        lifted: (L,) number of the other file.
+        values: (L,) what it adds to the score.
+    """
+
+    requests: NDArray[np.int64]
+    seeds: NDArray[np.int64]
+    lifted: NDArray[np.int64]
+    values: Floats
+
+
+def links(log: Log, pairs: Pairs) -> Links:
+    """Where these pairs can change the order of what was shown."""
+    near_of = {
+        f"{repo}:{path}": {f"{repo}:{near}": similarity for near, similarity in by.items()}
+        for repo, files in pairs.neighbours.items()
+        for path, by in files.items()
+    }
+    found: list[tuple[int, int, int, float]] = []
+    for row, names in enumerate(log.names.tolist()):
+        number = {name: at for at, name in enumerate(names) if name}
+        for name in number.keys() & near_of.keys():
+            near = near_of[name]
+            found += [(row, number[name], number[other], near[other]) for other in number.keys() & near.keys()]
+    table = np.array(found, np.float64).reshape(-1, 4)
+    requests, seeds, lifted = table[:, :3].astype(np.int64).T
+    return Links(requests, seeds, lifted, pairs.weight * table[:, 3])
+
+
+def ranks(log: Log, factors: Factors, linked: Links | None = None) -> NDArray[np.int64]:
     """(R, H) rank from 1 of every shown file when the hits are fused with these factors; a file ranks by its best hit.
 
-    Effects of priors are taken as they were, though some of them follow the fused score.
+    Effects of priors are taken as they were, though some of them follow the fused score. Files that are `linked` with
+    one of the best are lifted as `cocitation.together` does.
     """
     scores = log.rest + np.einsum("rhc,rc->rh", log.values, weights(log, factors))
     best = np.full(log.files.shape, -np.inf)
     np.maximum.at(best, (np.arange(len(best))[:, None], log.files), scores)
+    if linked is not None:
+        counted = _places(best)[linked.requests, linked.seeds] <= SEEDS
+        requests, seeds, lifted = (part[counted] for part in (linked.requests, linked.seeds, linked.lifted))
+        most = MOST_OF_GAP * (best[requests, seeds] - best[requests, lifted])
+        lift = np.zeros(best.shape)
+        np.maximum.at(lift, (requests, lifted), np.minimum(linked.values[counted], most))
+        best += lift
+    return _places(best)
+
+
+def _places(best: Floats) -> NDArray[np.int64]:
     order = np.argsort(-best, axis=1, kind="stable")
     found = np.empty_like(order)
     np.put_along_axis(found, order, np.arange(1, order.shape[1] + 1)[None, :], axis=1)
@@ -168,7 +219,7 @@ def _shown(row: Mapping[str, Any], kept: Mapping[str, Factors]) -> Shown | None:
     ranges = {one["channel"]: one for one in row["fusion"]}
     hits = sorted(row["candidates"], key=lambda hit: hit["rank"])
     scores = [hit["score"] for hit in hits]
-    if not {LEXICAL, DENSE} <= ranges.keys() <= {*CHANNELS} or row["tuning_id"] not in kept:
+    if not {LEXICAL, DENSE} <= ranges.keys() <= {*CHANNELS, COCITATION} or row["tuning_id"] not in kept:
         return None
     if scores != sorted(scores, reverse=True):
         return None

@@ -3,8 +3,10 @@
 Every request has a pool of files with a score in each channel. What people want is the best file under *their* weights
 of the channels plus noise; what they are shown is the ten best under the default weights. They look at rank r with
 probability 1 / r^bias, open a wanted file that they look at with probability .8, and any other with the noise.
-Three worlds: `LEANING` people want something else than the defaults give; `CONTENT` ones want just that; `BLIND` ones
-open whatever they look at, whether they want it or not, so that their clicks follow the rank and nothing else.
+Four worlds: `LEANING` people want something else than the defaults give; `CONTENT` ones want just that; `BLIND` ones
+open whatever they look at, whether they want it or not, so that their clicks follow the rank and nothing else;
+`PAIRING` ones want what `CONTENT` ones do and the file that belongs to it. Where files are `related`, the one that
+belongs to the best one is shown with it, further down, whether people want it or not.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ _WANTED = {LEXICAL: 0.15, DENSE: 0.85, SYMBOLS: 0.4, SPARSE: 0.3, EXACT: 0.3}
 _PRIORS = 0.08  # spread of what priors add to a score
 _EXPONENT = 1.5  # of words, see `fusion`
 
+Names = np.ndarray[Any, np.dtype[np.int64]]
+"""(pool,) number of each file's name."""
+
 
 class World(StrEnum):
     """What people want, and whether their clicks show it."""
@@ -37,6 +42,7 @@ class World(StrEnum):
     LEANING = "leaning"
     CONTENT = "content"
     BLIND = "blind"
+    PAIRING = "pairing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,8 @@ class People:
     """Chance that a file which is looked at but not wanted is opened."""
     taste: float = 0.1
     """Spread of what people want beside the channels."""
+    related: bool = False
+    """Whether the file that belongs to the best one is shown with it."""
     weight: float = 0.3
     """Of a click: that of a read."""
 
@@ -115,21 +123,36 @@ def _request(people: People, random: np.random.Generator, session: str, at: date
     values[:, CHANNELS.index(SPARSE)] = 0.0  # not configured
     priors = random.normal(0, _PRIORS, people.pool)
     scores = values @ _vector(_DEFAULTS) + priors
-    wanted_by = _DEFAULTS if people.world is World.CONTENT else _WANTED
+    wanted_by = _DEFAULTS if people.world in (World.CONTENT, World.PAIRING) else _WANTED
     wish = values @ _vector(wanted_by) + priors + random.normal(0, people.taste, people.pool)
-    wanted = int(np.argmax(wish))
     order = np.argsort(-scores)[: people.shown]
+    names = _related(order, random, people.pool) if people.related else np.arange(people.pool)
+    wanted = {int(names[np.argmax(wish)])}
+    wanted |= {name ^ 1 for name in wanted if people.world is World.PAIRING}
     clicks: dict[str, float] = {}
     for rank, one in enumerate(order.tolist(), 1):
         is_seen = random.random() < rank**-people.bias
-        chance = 0.3 if people.world is World.BLIND else 0.8 if one == wanted else people.noise
+        chance = 0.3 if people.world is World.BLIND else 0.8 if names[one] in wanted else people.noise
         if is_seen and random.random() < chance:
-            clicks[_file(one)] = people.weight
+            clicks[_file(names[one])] = people.weight
     hits = [
-        (_file(one), float(scores[one]), {name: float(v) for name, v in zip(CHANNELS, values[one], strict=True) if v})
+        (
+            _file(names[one]),
+            float(scores[one]),
+            {name: float(v) for name, v in zip(CHANNELS, values[one], strict=True) if v},
+        )
         for one in order.tolist()
     ]
     return Shown(session, at, "identifier", _DEFAULTS, _DEFAULTS, hits, clicks)
+
+
+def _related(order: Names, random: np.random.Generator, pool: int) -> Names:
+    """Numbers of the files of a pool; those of the best and of one further down belong together (0 and 1, 2 and 3)."""
+    names, topic = np.arange(pool), int(random.integers(pool))
+    for place, name in ((0, topic), (int(random.integers(2, len(order))), topic ^ 1)):
+        one, other = order[place], np.flatnonzero(names == name)[0]
+        names[[one, other]] = names[[other, one]]
+    return names
 
 
 def _vector(weights: Mapping[str, float]) -> np.ndarray[Any, np.dtype[np.float64]]:

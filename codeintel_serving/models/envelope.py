@@ -35,7 +35,7 @@ class Coverage(Model):
         description="Masked `values` that look like secrets, and the `files` they were in; empty when there were none."
     )
     degraded: dict[str, str] = Field(description="Channels that did not complete, with the reason.")
-    idle: dict[str, str] = Field(description="Channels that were not needed or are `not_configured`.")
+    idle: dict[str, str] = Field(description="Channels that were not needed, are `not_configured` or `not_promoted`.")
 
 
 class StageModel(Model):

@@ -114,6 +114,7 @@ def test_the_steps_of_a_build_are_in_the_ledger(home: Home, source: Repo) -> Non
     # The smoke queries are steps of the run as well.
     assert skipped == {
         "build.sparse": "not_configured", "retrieve.sparse": "not_configured", "retrieve.exact": "nothing quoted",
+        "retrieve.cocitation": "not_promoted",
     }  # fmt: skip
 
 

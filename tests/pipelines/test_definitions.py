@@ -60,6 +60,7 @@ ADVISORY = {
     dg.AssetCheckKey(dg.AssetKey("answer_traces"), "rows_on_time"),
     dg.AssetCheckKey(dg.AssetKey("answer_feedback"), "rows_on_time"),
     dg.AssetCheckKey(dg.AssetKey("tuning_proposal"), "helps_later_sessions"),
+    dg.AssetCheckKey(dg.AssetKey("tuning_proposal"), "pairs_help_later_sessions"),
     FRESHNESS,
 }
 BUILT = {"chunks", "embeddings", "faiss_secondary", "lucene_index", "splade_index", "catalog", "generation"}

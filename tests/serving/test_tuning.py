@@ -11,6 +11,7 @@ from calling import call
 from workshop import Workshop, settings_for
 
 from codeintel_core.retrieval import tuning
+from codeintel_core.retrieval.cocitation import Pairs
 from codeintel_core.retrieval.tuning import Tuning
 from codeintel_core.settings import get_settings
 from codeintel_core.traces import tables
@@ -35,8 +36,9 @@ def services(workshop: Workshop) -> Iterator[Services]:
 def tuned(workshop: Workshop) -> Iterator[str]:
     """A document that counts until the test is over."""
     document = Tuning(
-        parent="", created_at=datetime.now(UTC), factors={"identifier": {"lexical": 0.1}}, learned_from={}, numbers={}
-    )
+        parent="", created_at=datetime.now(UTC), factors={"identifier": {"lexical": 0.1}}, learned_from={}, numbers={},
+        pairs=Pairs(weight=0.2, neighbours={"shop": {"store/journal.py": {"store/publish.py": 1.0}}}),
+    )  # fmt: skip
     yield tuning.promote(workshop.home, document)
     tuning.roll_back(workshop.home, "")
     tuning.resume(workshop.home)
@@ -57,6 +59,14 @@ def test_a_promotion_changes_the_next_search_and_its_trace(services: Services, w
     weights = [{one["channel"]: one["weight"] for one in row["fusion"]} for row in (plain, changed)]
     assert weights[1]["lexical"] < weights[0]["lexical"]
     assert all(one["low"] <= one["high"] for one in changed["fusion"])
+    assert before.coverage.idle["cocitation"] == "not_promoted"
+    assert "cocitation" not in after.coverage.idle
+    assert [one["weight"] for one in changed["fusion"] if one["channel"] == "cocitation"] == [0.2]
+    (lifted,) = (hit for hit in after.results if "cocitation" in hit.channels)
+    assert (lifted.path, lifted.channels["cocitation"].rank) == ("store/publish.py", 1)
+    assert lifted.explanation is not None
+    assert lifted.explanation.weights["cocitation"] == 0.2
+    assert lifted.explanation.fused + sum(lifted.explanation.priors.values()) == pytest.approx(lifted.score, abs=1e-4)
     why = after.results[0].explanation
     assert why is not None
     assert why.tuning_id == tuned

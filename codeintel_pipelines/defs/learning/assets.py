@@ -1,10 +1,11 @@
-"""Learning: weights of fusion proposed from judged requests, and promoted when later sessions say that they help."""
+"""Learning: weights and pairs of files, proposed from judged requests and promoted when later sessions gain."""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
 from codeintel_core import telemetry
+from codeintel_core.retrieval.cocitation import Pairs
 from codeintel_pipelines.analytics import database
 from codeintel_pipelines.learning import learn
 from codeintel_pipelines.resources import HomeResource
@@ -23,9 +24,13 @@ _OWNERS = ["team:code-intelligence"]
             "helps_later_sessions", asset="tuning_proposal",
             description="Better for sessions it was not made from, whatever part of the clicks rank explains; "
             "golden queries lose nothing.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            "pairs_help_later_sessions", asset="tuning_proposal",
+            description="Files that were opened together help later sessions beyond what the weights alone give.",
+        ),
     ],
-    description="Factors of fusion weights by kind of query, from what people opened and said.",
+    description="Factors of fusion weights by kind of query, and pairs of files, from what people opened and said.",
 )  # fmt: skip
 def tuning_proposal(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     """Write tuning/proposal.json; that nothing is worth promoting is a warning, not a failure."""
@@ -41,6 +46,7 @@ def tuning_proposal(context: dg.AssetExecutionContext, home: HomeResource) -> dg
         metadata={
             "parent": found.parent or "defaults",
             "factors": found.factors,
+            "pairs": Pairs.model_validate(found.pairs).count,
             "learned_from": found.learned_from,
             "numbers": dg.MetadataValue.json(found.numbers),
         },
@@ -48,7 +54,11 @@ def tuning_proposal(context: dg.AssetExecutionContext, home: HomeResource) -> dg
             dg.AssetCheckResult(
                 check_name="helps_later_sessions", passed=not found.reasons, severity=dg.AssetCheckSeverity.WARN,
                 metadata={"reasons": found.reasons},
-            )
+            ),
+            dg.AssetCheckResult(
+                check_name="pairs_help_later_sessions", passed=not found.pair_reasons,
+                severity=dg.AssetCheckSeverity.WARN, metadata={"reasons": found.pair_reasons},
+            ),
         ],
     )  # fmt: skip
 

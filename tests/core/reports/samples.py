@@ -27,6 +27,7 @@ HEALTHY: Steps = {
     "gate.secondary": {"feedback": False, "feedback_reason": "the best hit stands out", "hydrated": 60},
     "fuse.scores": {"candidates": 80, "fusion": "scores", "lexical_share": 0.3},
     "hydrate.catalog": {"asked": 80, "found": 80},
+    "retrieve.cocitation": {"ends": (Status.SKIPPED, "not_promoted")},
     "rank.select": {"hits": 4, "files": 3, "from_dense": 3, "from_lexical": 2},
     "rerank": {"model": "r", "candidates": 4, "moved": 2},
     "cite.verify": {"verified": 2, "dropped": 0},

@@ -33,7 +33,7 @@ def test_a_healthy_answer(home: Home) -> None:
     assert states == {
         "embed": "ran", "dense": "ran", "lexical": "ran", "symbols": "skipped", "sparse": "skipped",
         "exact": "absent", "regex": "absent", "gather": "ran",
-        "fuse": "ran", "hydrate": "ran", "rerank": "ran", "synthesize": "ran", "cite": "ran",
+        "fuse": "ran", "hydrate": "ran", "cocitation": "skipped", "rerank": "ran", "synthesize": "ran", "cite": "ran",
     }  # fmt: skip
     dense, lexical = report.channels["dense"], report.channels["lexical"]
     assert (dense.candidates, dense.contributed, dense.alone, dense.cited) == (40, 3, 2, 1)

@@ -104,10 +104,12 @@ def test_every_step_is_recorded(engine: SearchEngine, generation: Generation) ->
         "query.profile", "query.budget", "embed.query", "faiss.primary", "retrieve.dense", "retrieve.lexical",
         "retrieve.symbols",
         "retrieve.sparse", "retrieve.exact", "retrieve.gather", "gate.secondary", "fuse.scores", "hydrate.catalog",
-        "rank.priors", "rank.select",
+        "rank.priors", "retrieve.cocitation", "rank.select",
     }  # fmt: skip
     skipped = {step.kind: step.reason for step in current.steps if step.status is not Status.COMPLETED}
-    assert skipped == {"retrieve.sparse": "not_configured", "retrieve.exact": "nothing quoted"}
+    assert skipped == {
+        "retrieve.sparse": "not_configured", "retrieve.exact": "nothing quoted", "retrieve.cocitation": "not_promoted",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", RANKING)

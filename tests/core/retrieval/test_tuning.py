@@ -13,6 +13,7 @@ from codeintel_core.errors import PublishConflict, TuningRefused, UnknownTuning
 from codeintel_core.home import Home
 from codeintel_core.retrieval import tuning
 from codeintel_core.retrieval.blend import blend
+from codeintel_core.retrieval.cocitation import Pairs
 from codeintel_core.retrieval.profile import profile
 from codeintel_core.retrieval.tuning import UNTUNED, Tuned, Tuning, Tunings
 from tests.core.retrieval.test_blend import _ranked
@@ -85,6 +86,19 @@ def test_rolling_back_goes_to_the_parent_then_to_the_defaults_and_holds(home: Ho
     assert tuning.current_id(home) == first
 
 
+def test_pairs_of_files_are_kept_with_the_factors(home: Home) -> None:
+    pairs = Pairs(weight=0.1, neighbours={"r": {"a/é.py": {"b.py": 0.5}}})
+    document = Tuning(
+        parent="", created_at=datetime.now(UTC), factors=_FACTORS, learned_from={}, numbers={}, pairs=pairs
+    )
+    tuning_id = tuning.promote(home, document)
+    assert Tunings(home)() == Tuned(_FACTORS, tuning_id, pairs=pairs)
+    more = {f"{number:0256}": {"b": 0.5} for number in range(20_000)}
+    with pytest.raises(TuningRefused, match="bytes is more than"):
+        tuning.promote(home, document.model_copy(update={"pairs": Pairs(neighbours={"r": more})}))
+    assert tuning.current_id(home) == tuning_id
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -121,6 +135,8 @@ def test_pointers_to_nothing_are_refused(home: Home, pointer: str, reason: str) 
         ({"format_version": 2}, "format 2"),
         ({"factors": {"identifier": {"telepathy": 2.0}}}, "telepathy"),
         ({"factors": {"identifier": {"lexical": 0.0}}}, "greater than"),
+        ({"pairs": {"weight": 0.1, "neighbours": {"r": {"a": {"b": 1.5}}}}}, "less than or equal to 1"),
+        ({"pairs": {"weight": 0.0, "neighbours": {}}}, "greater than 0"),
         ({"factors": {"poem": {"lexical": 2.0}}}, "poem|identifier"),
         ({"surprise": 1}, "not permitted"),
     ],

@@ -41,7 +41,10 @@ def test_search_ranks_the_definition_first_and_says_why(http: httpx.Client) -> N
     assert best["id"] == f"shop:store/publish.py:{best['start_line']}-{best['end_line']}"
     assert found["coverage"] == {
         "searched": ["shop"], "skipped": {"binary": 1}, "redacted": {}, "degraded": {},
-        "idle": {"exact": "nothing quoted", "sparse": "not_configured", "symbols": "no identifier asked"},
+        "idle": {
+            "cocitation": "not_promoted", "exact": "nothing quoted", "sparse": "not_configured",
+            "symbols": "no identifier asked",
+        },
     }  # fmt: skip
     assert found["index"][0]["status"] == "fresh"
 
