@@ -23,6 +23,8 @@ SEEDS = 3
 """How many of the best files others are looked up for."""
 MOST_OF_GAP = 0.99
 """How far a file comes up to the one that it goes with: never past it."""
+RANGE = (0.0, 1.0)
+"""Values are taken as they are, not scaled by the lowest and highest of a query."""
 NOT_PROMOTED = "not_promoted"
 _KIND = f"retrieve.{COCITATION}"
 
@@ -90,3 +92,10 @@ def together(scores: Mapping[int, float], chunks: Mapping[int, ChunkRow], pairs:
                 found[chunk_id] = max(found.get(chunk_id, 0.0), min(similarity, MOST_OF_GAP * gap / pairs.weight))
     ids = sorted(found, key=lambda chunk_id: (-found[chunk_id], chunk_id))
     return np.array(ids, np.int64), np.array([found[chunk_id] for chunk_id in ids], np.float32)
+
+
+def lift(ranked: Ranked, weight: float, *scores: dict[int, float]) -> None:
+    """Add what the channel found to these scores, in place."""
+    for chunk_id, value in zip(*(part.tolist() for part in ranked), strict=True):
+        for by_id in scores:
+            by_id[chunk_id] += weight * value

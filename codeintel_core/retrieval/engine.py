@@ -102,7 +102,7 @@ class SearchResult:
     tuned: Tuned = UNTUNED
     """The learned factors that changed the weights."""
     idle: dict[str, str] = field(default_factory=dict)
-    """Channels that were not needed or are not configured, with the reason."""
+    """Channels that were not needed, are not configured or not promoted, with the reason."""
     notes: list[str] = field(default_factory=list)
     """What a channel left out although it completed, in words."""
 
@@ -203,16 +203,12 @@ class SearchEngine:
             current.set(asked=len(kept), found=len(chunks))
         with step("rank.priors", without=",".join(sorted(self._ranking.without_priors))):
             scored = priors.apply(query, kept, chunks, self._ranking.without_priors)
-        weights, ranges = blended.weights, self._ranges(completed)
         if is_mixed and COCITATION not in self._ranking.without_channels:
-            repos = [generation.repo for generation in generations]
-            together = cocitation.retrieve(scored.scores, chunks, repos, tuned.pairs)
+            together = cocitation.retrieve(scored.scores, chunks, [one.repo for one in generations], tuned.pairs)
             if together.status is Status.COMPLETED:
                 results[COCITATION], completed[COCITATION] = together, together.ranked
-                weights, ranges = weights | {COCITATION: tuned.pairs.weight}, ranges | {COCITATION: (0.0, 1.0)}
-                for chunk_id, value in zip(*(part.tolist() for part in together.ranked), strict=True):
-                    scored.scores[chunk_id] += tuned.pairs.weight * value
-                    fused[chunk_id] += tuned.pairs.weight * value
+                blended.weights[COCITATION] = tuned.pairs.weight
+                cocitation.lift(together.ranked, tuned.pairs.weight, scored.scores, fused)
             else:
                 idle[COCITATION] = together.reason
         with step("rank.select", per_file=per_file) as current:
@@ -234,13 +230,16 @@ class SearchEngine:
             )
             for rank, i in enumerate(ids, 1)
         ]  # fmt: skip
-        return SearchResult(hits, asked, results, len(fused), weights, ranges, tuned, idle, request.notes)
+        return SearchResult(
+            hits, asked, results, len(fused), blended.weights, self._ranges(completed), tuned, idle, request.notes
+        )
 
     def _ranges(self, completed: Mapping[str, fusion.Ranked]) -> dict[str, tuple[float, float]]:
         """What fusion scaled by, so that a trace can be fused again with other weights."""
         if self._ranking.fusion != _SCALED:
             return {}
-        return {name: fusion.score_range(scores) for name, (ids, scores) in completed.items() if len(ids)}
+        ranges = {name: fusion.score_range(scores) for name, (ids, scores) in completed.items() if len(ids)}
+        return ranges | ({COCITATION: cocitation.RANGE} if COCITATION in ranges else {})
 
     def _gather(self, request: Request, names: Sequence[str]) -> tuple[dict[str, ChannelResult], dict[str, str]]:
         """What each channel that was needed did, and why the others were not."""
