@@ -31,7 +31,7 @@ demo: setup
 
 # Half of the time a test waits (processes, Dagster, git), so two run beside each other; those of one file stay together.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS)
 
 unit: setup
 	$(BIN)/python -m pytest -m "not e2e"

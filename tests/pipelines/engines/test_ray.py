@@ -18,12 +18,13 @@ from codeintel_pipelines.build import ingest, vectors
 from codeintel_pipelines.build.work import EncodeTexts
 from codeintel_pipelines.engines import Ran, engine_for
 from codeintel_pipelines.engines.cluster import ActorWorker
-from tests.conftest import GitRepo
+from tests.conftest import GitRepo, Repo
 from tests.pipelines.conftest import FILES
 
 from .builds import MANY, digests, in_small_batches
 
 pytestmark = pytest.mark.e2e
+_ATTEMPTS = 5
 _NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1", "include_dashboard": False}
 
 
@@ -75,9 +76,29 @@ class _AtFirst(logging.Handler):
 def test_a_node_is_lost_in_the_middle(
     cluster: Any, tmp_path: Path, models: Path, git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its worker may have been between two batches, when nobody misses it; so it happens until one was in its hands."""
     in_small_batches(monkeypatch)
     source = git_repo({**FILES, **MANY}, name="many")
     expected = digests(tmp_path / "inline", models, source, engine="inline")
+    retries = 0
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            cluster.add_node(**_NODE)
+        with monkeypatch.context() as patch:
+            found, ran = _lose_a_node(cluster, tmp_path / f"ray-{attempt}", models, source, patch)
+        assert found == expected
+        assert (ran["chunks"].engine, ran["chunks"].lost) == ("ray", 0)
+        assert (ran["embeddings"].engine, ran["embeddings"].lost) == ("ray", 0)  # by what is left of the cluster
+        retries += ran["chunks"].retries
+        if retries:
+            break
+    assert retries >= 1
+
+
+def _lose_a_node(
+    cluster: Any, home: Path, models: Path, source: Repo, patch: pytest.MonkeyPatch
+) -> tuple[dict[str, str], dict[str, Ran]]:
+    """Digests and account of a build on two workers, whose second node dies with the first message about chunks."""
     started: list[Future[str]] = []
     ran: dict[str, Ran] = {}
     start = ActorWorker.start
@@ -90,18 +111,13 @@ def test_a_node_is_lost_in_the_middle(
         wait(started)  # with both workers up, one of them is on the other node
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
 
-    monkeypatch.setattr(ActorWorker, "start", remembered_start)
-    monkeypatch.setattr(ingest, "Ran", lambda: ran.setdefault("chunks", Ran()))
-    monkeypatch.setattr(vectors, "Ran", lambda: ran.setdefault("embeddings", Ran()))
+    patch.setattr(ActorWorker, "start", remembered_start)
+    patch.setattr(ingest, "Ran", lambda: ran.setdefault("chunks", Ran()))
+    patch.setattr(vectors, "Ran", lambda: ran.setdefault("embeddings", Ran()))
     with _AtFirst("codeintel.chunks", lose_a_node) as lost:
-        found = digests(
-            tmp_path / "ray", models, source, engine="ray", engine_inline_bytes=0, ray_address=cluster.address
-        )
+        found = digests(home, models, source, engine="ray", engine_inline_bytes=0, ray_address=cluster.address)
     assert lost.called
-    assert found == expected
-    assert (ran["chunks"].engine, ran["chunks"].workers, ran["chunks"].lost) == ("ray", 2, 0)
-    assert ran["chunks"].retries >= 1
-    assert (ran["embeddings"].engine, ran["embeddings"].lost) == ("ray", 0)  # by what is left of the cluster
+    return found, ran
 
 
 def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
