@@ -42,7 +42,7 @@ class LogBridge(logging.Handler):
         """Hand the record on: its text redacted, of its extras only those on the list."""
         try:
             self._logger.emit(_translated(record))
-        except Exception:
+        except Exception:  # who logs a line must not fail because it could not be exported; counted, never silent
             metrics.TELEMETRY_ERRORS.inc()
 
     def close(self) -> None:

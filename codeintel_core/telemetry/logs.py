@@ -64,7 +64,7 @@ class RecentLines(logging.Handler):
             run = current_run()
             run_id = str(getattr(record, "run_id", "") or (run.run_id if run else ""))
             self._lines.append(Line(run_id, redacted(self.format(record), 2_000)))
-        except Exception:
+        except Exception:  # a record with wrong arguments must not break who logged it; counted, never silent
             metrics.TELEMETRY_ERRORS.inc()
 
     def of(self, run_id: str, count: int) -> list[str]:
