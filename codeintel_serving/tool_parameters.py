@@ -58,7 +58,7 @@ def _parameter(name: str, field: FieldInfo, *, is_argument: bool) -> inspect.Par
         default = inspect.Parameter.empty if field.is_required() else None
     else:
         option = "--" + _SINGULAR.get(name, name).replace("_", "-")
-        declared = f"{option}/--no-{option.removeprefix('--include-')}" if kind is bool else option
+        declared = f"{option}/--no-{option.removeprefix('--').removeprefix('include-')}" if kind is bool else option
         maybe = kind | None
         annotation = Annotated[maybe, typer.Option(declared, help=field.description)]
         default = None

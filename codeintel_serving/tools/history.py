@@ -14,6 +14,7 @@ from codeintel_core.repository import history, pickaxe
 from codeintel_core.repository.history import LogFilter, LoggedCommit
 from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.pickaxe import IsShown
+from codeintel_core.scope import Scope
 from codeintel_core.secrets import is_denied
 from codeintel_core.telemetry import step
 from codeintel_serving.budgeting import Rung, tokens_of
@@ -76,6 +77,10 @@ def _history(call: Call[HistoryRequest]) -> HistoryResponse:
     if start > _MOST_SKIPPED:
         raise InvalidRequest(f"a cursor goes at most {_MOST_SKIPPED} commits back; use until")
     generations, wanted = _wanted(call)
+    if not wanted.path and replace(resolved.scope, repos=()) != Scope():
+        call.warnings.append(
+            "these are commits of whole repositories: only `path` narrows them to files, not the scope"
+        )
     with step("git.history", repositories=len(generations), by_text=bool(request.text)) as current:
         logged: list[tuple[Generation, LoggedCommit]] = []
         for generation in generations:

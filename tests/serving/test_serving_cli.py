@@ -28,6 +28,7 @@ from codeintel_core.errors import (
 from codeintel_core.settings import get_settings
 from codeintel_serving.access.listening import listen
 from codeintel_serving.cli import app
+from codeintel_serving.tool_parameters import command_of
 from tests.fake_endpoint import FakeEndpoint, completion, said, streamed
 
 
@@ -55,6 +56,12 @@ def failure(*arguments: str) -> Exception:
     assert isinstance(result.exception, CodeIntelError), result.output
     assert "\n" not in str(result.exception)
     return result.exception
+
+
+def test_flags_have_their_plain_opposites() -> None:
+    opposites = {option.opts[0]: option.secondary_opts for option in command_of("history").params}
+    assert opposites["--diff"] == ["--no-diff"]
+    assert opposites["--include-tests"] == ["--no-tests"]
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -161,3 +161,14 @@ def test_an_unknown_tool_is_an_error_of_the_protocol(base_url: str) -> None:
                 await client.call_tool("serch", {})
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize(("more", "is_warned"), [({}, False), ({"path": "store/publish.py"}, False), (None, True)])
+def test_history_says_what_its_scope_does_not_do(
+    http: httpx.Client, more: dict[str, str] | None, is_warned: bool
+) -> None:
+    """Commits are of whole repositories: a scope of paths would be taken for a filter that it is not."""
+    asked = {"scope": {"paths": ["no/such/**"]}} if more is None else more
+    said = http.post("/history", json=asked).json()
+    assert any("only `path` narrows" in warning for warning in said["warnings"]) is is_warned
+    assert said["commits"]
