@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 REPO ?= .
-QUESTION ?= How is a generation published atomically?
+QUESTION ?= How does publish switch CURRENT to the new generation?
 CODEINTEL_HOME ?= $(CURDIR)/.codeintel
 export CODEINTEL_HOME
 export DAGSTER_HOME = $(CODEINTEL_HOME)/dagster

@@ -2,7 +2,7 @@
 # The whole product once: register, build through Dagster, ask, show the trace. Exits 0 only if all of it worked.
 set -euo pipefail
 repo=${REPO:-.}
-question=${QUESTION:-How is a generation published atomically?}
+question=${QUESTION:-How does publish switch CURRENT to the new generation?}
 bin=${BIN:-.venv/bin}
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }

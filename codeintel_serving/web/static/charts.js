@@ -16,18 +16,17 @@ export function svg(name, attributes = {}, ...children) {
   return node;
 }
 
-// Round marks from 0 to at least `top`: 1, 2 or 5 times a power of ten apart.
-export function marks(top, most = 5) {
+// Round marks from 0 to at least `top`: 1, 2 or 5 times a power of ten apart, and at least `least`.
+export function marks(top, least = 0, most = 5) {
   const rough = (top || 1) / most;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough * 0.999);
+  const step = Math.max(least, [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough * 0.999));
   const count = Math.ceil((top || 1) / step - 1e-9);
   return Array.from({ length: count + 1 }, (_, i) => Number((i * step).toPrecision(12)));
 }
 
-// A frame with marks and days; `body(x, y, step)` gets the scales and returns what is drawn in it.
-function framed(label, width, days, top, format, body) {
-  const scale = marks(top);
+// A frame with the marks of `scale` and days; `body(x, y, step)` gets the scales and returns what is drawn in it.
+function framed(label, width, days, scale, format, body) {
   const inner = width - LEFT - RIGHT;
   const step = inner / days.length;
   const x = (i) => LEFT + (i + 0.5) * step;
@@ -55,10 +54,10 @@ export function lines(label, width, days, series, format) {
     const dots = at.flatMap((point, i) => point ? [svg("circle", { class: `dot-${one.mark}`, cx: point[0], cy: point[1], r: days.length > 60 ? 1.5 : 3 }, svg("title", {}, `${days[i]} · ${one.name}: ${format(one.values[i])}`))] : []);
     return [svg("path", { class: `line-${one.mark}`, d: path }), ...dots];
   });
-  return [framed(label, width, days, Math.max(...known), format, drawn), legend(series, (one) => `dot-${one.mark}`)];
+  return [framed(label, width, days, marks(Math.max(...known)), format, drawn), legend(series, (one) => `dot-${one.mark}`)];
 }
 
-// Stacked bars of `series` = [{ name, fill, values }], the first at the bottom.
+// Stacked bars of counts, `series` = [{ name, fill, values }], the first at the bottom.
 export function bars(label, width, days, series, format) {
   const totals = days.map((_, i) => series.reduce((sum, one) => sum + one.values[i], 0));
   if (!Math.max(...totals)) return [nothing()];
@@ -71,5 +70,5 @@ export function bars(label, width, days, series, format) {
       return [svg("rect", { class: one.fill, x: x(i) - wide / 2, width: wide, y: y(to), height: Math.max(0.5, y(from) - y(to)), rx: 1 }, svg("title", {}, `${day} · ${one.name}: ${format(one.values[i])}`))];
     });
   });
-  return [framed(label, width, days, Math.max(...totals), format, drawn), legend(series, (one) => one.fill)];
+  return [framed(label, width, days, marks(Math.max(...totals), 1), format, drawn), legend(series, (one) => one.fill)];
 }

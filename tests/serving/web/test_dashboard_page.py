@@ -46,6 +46,8 @@ def test_it_says_how_to_make_tables_then_draws_them(page: Browser, base_url: str
     assert "is generation" in text_of(page, "#low-confidence")
     assert "synthesize" in text_of(page, "#stages")
     assert page.run("document.querySelectorAll('main img, main iframe, main script').length") == 0
+    labels = "[...document.querySelectorAll('#volume text[text-anchor=end]')].map((mark) => mark.textContent)"
+    assert page.run(f"new Set({labels}).size === {labels}.length"), "marks of a count are whole numbers"
     choose(page, "stage", "synthesize")
     assert (
         page.run("document.querySelector('#latency svg').getAttribute('aria-label')") == "Latency of synthesize by day"
