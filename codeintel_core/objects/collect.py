@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.objects import keys
-from codeintel_core.objects.bucket import Bucket, Entry
-from codeintel_core.objects.upload import GRACE, digests, parse_record
+from codeintel_core.objects.bucket import Bucket
+from codeintel_core.objects.upload import GRACE, digests, parse_record, served
 
 _DROPPED = (keys.MIRROR_NAME, manifests.FILE_NAME)
 
@@ -43,16 +43,16 @@ def collect(
     """
     done = CollectedObjects(repo)
     now = datetime.now(UTC)
-    there = _ids(bucket.list(keys.generations(repo)))
-    served = _served(bucket, repo)
-    pinned = {key.rpartition("/")[2] for key in bucket.list(f"{keys.STATE}/repos/{repo}/pins")}
+    there = keys.complete(bucket.list(keys.generations(repo)))
+    current, _ = served(bucket, repo)
+    pinned = {key.rpartition("/")[2] for key in bucket.list(keys.pins(repo))}
     newest = sorted(there, reverse=True)[:keep_last]
-    for gen_id, since in sorted(there.items()):
+    for gen_id, manifest in sorted(there.items()):
         facts = {
-            "current": gen_id == served,
+            "current": gen_id == current,
             "pinned": gen_id in pinned,
             "last": gen_id in newest,
-            "young": since > now - min_age,
+            "young": manifest.modified > now - min_age,
         }
         done.kept[gen_id] = [reason for reason, is_so in facts.items() if is_so]
     done.dropped = [gen_id for gen_id, reasons in done.kept.items() if not reasons]
@@ -71,7 +71,7 @@ def drop(bucket: Bucket, repo: str, gen_ids: Collection[str]) -> None:
             if name in documents:
                 bucket.put(keys.dropped(repo, gen_id, name), documents[name])
         bucket.delete(keys.record(repo, gen_id, name) for name in reversed(keys.RECORD))
-        if _served(bucket, repo) == gen_id:
+        if served(bucket, repo)[0] == gen_id:
             for name, document in documents.items():
                 bucket.put(keys.record(repo, gen_id, name), document)
 
@@ -80,12 +80,13 @@ def _sweep(bucket: Bucket, repo: str, done: CollectedObjects, before: datetime, 
     """Delete records that were dropped before that time, and objects as old that no record names."""
     objects = bucket.list(keys.objects(repo))  # first: what is uploaded from now on is not in it
     records = bucket.list(keys.generations(repo))
-    complete = _ids(records)
+    complete = keys.complete(records)
     named: set[str] = set()
     for gen_id in complete:
         named |= _named(gen_id, _record(bucket, f"{keys.generations(repo)}/{gen_id}"))
-    dropped = _ids(bucket.list(keys.dropped(repo)))  # after them: what another collection drops meanwhile is in one
-    expired = {gen_id for gen_id, since in dropped.items() if since <= before}
+    # After them, so what another collection drops meanwhile is in one of the two.
+    dropped = keys.complete(bucket.list(keys.dropped(repo)))
+    expired = {gen_id for gen_id, manifest in dropped.items() if manifest.modified <= before}
     for gen_id in dropped.keys() - expired:
         named |= _named(gen_id, _record(bucket, keys.dropped(repo, gen_id)))
     torn = [key for key, entry in records.items() if key.split("/")[-2] not in complete and entry.modified <= before]
@@ -99,20 +100,6 @@ def _sweep(bucket: Bucket, repo: str, done: CollectedObjects, before: datetime, 
         bucket.delete(keys.dropped(repo, gen_id, name) for gen_id in sorted(expired) for name in _DROPPED)
         bucket.delete(torn)  # of uploads and collections that were killed
     done.deleted_objects, done.deleted_bytes = len(doomed), sum(entry.size_bytes for entry in doomed.values())
-
-
-def _ids(listed: Mapping[str, Entry]) -> dict[str, datetime]:
-    """Generations that have a manifest in a listing, and since when."""
-    return {
-        key.split("/")[-2]: entry.modified
-        for key, entry in listed.items()
-        if key.endswith(f"/{manifests.FILE_NAME}")
-    }  # fmt: skip
-
-
-def _served(bucket: Bucket, repo: str) -> str:
-    found = bucket.get(keys.current(repo))
-    return found[0].decode("utf-8", "replace").strip() if found else ""
 
 
 def _record(bucket: Bucket, folder: str, names: Collection[str] = _DROPPED) -> dict[str, bytes]:

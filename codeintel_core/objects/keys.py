@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from codeintel_core.generations.manifest import DIGEST_NAME, FILE_NAME
 from codeintel_core.home import Home
+from codeintel_core.objects.bucket import Entry
 
 STATE = "state"
 MIRROR_NAME = "mirror.json"
@@ -22,9 +24,19 @@ def shared_file(home: Home, path: Path) -> str:
     return f"{STATE}/{path.relative_to(home.root).as_posix()}"
 
 
+def pins(repo: str) -> str:
+    """Prefix of the pins; each key ends with the generation that it keeps."""
+    return f"{STATE}/repos/{repo}/pins"
+
+
 def generations(repo: str) -> str:
     """Prefix of the records of all generations."""
     return f"generations/{repo}"
+
+
+def complete(listed: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Generations that have a manifest, which is written last, in a listing of records: gen_id -> its entry."""
+    return {key.split("/")[-2]: entry for key, entry in listed.items() if key.endswith(f"/{FILE_NAME}")}
 
 
 def record(repo: str, gen_id: str, name: str) -> str:

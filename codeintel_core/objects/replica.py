@@ -24,6 +24,7 @@ from codeintel_core.objects import keys
 from codeintel_core.objects.bucket import Bucket
 from codeintel_core.objects.download import Download
 from codeintel_core.objects.shared_files import SharedFiles
+from codeintel_core.objects.upload import served
 
 _log = logging.getLogger("codeintel.replica")
 _FIRST_RETRY_S, _LAST_RETRY_S = 10.0, 300.0  # doubled after every failure of a repository
@@ -129,10 +130,10 @@ class Replica:
 
     def point(self, name: str) -> None:
         """Point where the bucket points, although that generation cannot be had: a build puts another in its place."""
-        at, pointer = self.home.repository(name), self.bucket.get(keys.current(name))
-        if pointer is not None:
+        at, (gen_id, _) = self.home.repository(name), served(self.bucket, name)
+        if gen_id is not None:
             with publish_lock(at):
-                point_at_locked(at, pointer[0].decode("utf-8", "replace").strip())
+                point_at_locked(at, gen_id)
 
     def _try(self, name: str, tag: str, gen_id: str) -> bool:
         before = self._failed.get(name)
@@ -160,8 +161,7 @@ class Replica:
                 self._make_room(download.missing_bytes)
                 download.run()
             with publish_lock(at):  # a publish on this machine moves the bucket's pointer under the same lock
-                pointer = self.bucket.get(keys.current(at.name))
-                if pointer is None or pointer[0].decode("utf-8", "replace").strip() != gen_id:
+                if served(self.bucket, at.name)[0] != gen_id:
                     return False  # it moved on meanwhile: the next look follows it
                 if current_id(at) == gen_id:
                     return True
@@ -174,11 +174,10 @@ class Replica:
         dropped; returns whether there may be another.
         """
         at = self.home.repository(name)
-        listed = self.bucket.list(keys.generations(name))
-        there = {key.split("/")[-2] for key in listed if key.endswith(f"/{manifests.FILE_NAME}")}
+        there = keys.complete(self.bucket.list(keys.generations(name)))
         with _alone(at):
             self._evict(at, [gen_id for gen_id in kept(at) if gen_id not in there])
-            for gen_id in sorted(there - set(kept(at)), reverse=True):
+            for gen_id in sorted(there.keys() - set(kept(at)), reverse=True):
                 try:
                     download = Download(self.bucket, at, gen_id, self._timeout_s, self._stopping)
                     if self._size_bytes() + download.missing_bytes > self._max_bytes:

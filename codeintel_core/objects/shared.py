@@ -66,8 +66,7 @@ def prepare(settings: Settings, home: Home, repo: str) -> None:
     if (follower := replica(settings)) is None:
         return
     from codeintel_core.generations import manifest as manifests
-    from codeintel_core.objects import keys
-    from codeintel_core.objects.upload import move, upload
+    from codeintel_core.objects.upload import move, served, upload
 
     try:
         follower.pull(repo)
@@ -76,13 +75,13 @@ def prepare(settings: Settings, home: Home, repo: str) -> None:
         follower.point(repo)
         return
     at = home.repository(repo)
-    served = current_id(at)
-    if served is not None and follower.bucket.get(keys.current(repo)) is None:
+    gen_id = current_id(at)
+    if gen_id is not None and served(follower.bucket, repo)[0] is None:
         follower.files.push()
-        manifest = manifests.load(at.generation(served))
-        manifests.verify(at.generation(served), manifest)
-        upload(follower.bucket, at, at.generation(served), manifest, settings.git_timeout_s)
-        move(follower.bucket, repo, None, served)
+        manifest = manifests.load(at.generation(gen_id))
+        manifests.verify(at.generation(gen_id), manifest)
+        upload(follower.bucket, at, at.generation(gen_id), manifest, settings.git_timeout_s)
+        move(follower.bucket, repo, None, gen_id)
 
 
 def publish_shared(settings: Settings, home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:

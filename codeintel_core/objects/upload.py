@@ -74,18 +74,20 @@ def move(bucket: Bucket, repo: str, expected: str | None, gen_id: str) -> None:
         BucketUnavailable: it may have been moved or not; whoever asks the bucket next knows.
     """
     key, line = keys.current(repo), f"{gen_id}\n".encode()
-    found = bucket.get(key)
-    served = found[0].decode().strip() if found else None
-    if served == expected:
-        won = bucket.replace(key, line, found[1]) if found else bucket.create(key, line)
+    now, e_tag = served(bucket, repo)
+    if now == expected:
+        won = bucket.create(key, line) if now is None else bucket.replace(key, line, e_tag)
         if won:
             return
-        found = bucket.get(key)
-        served = found[0].decode().strip() if found else None
-    if served != gen_id:  # else it was ours: a put that was sent twice, since its first answer got lost
-        raise PublishConflict(
-            f"'{repo}' now serves {served} in the bucket, this started from {expected}; run it again"
-        )  # fmt: skip
+        now, _ = served(bucket, repo)
+    if now != gen_id:  # else it was ours: a put that was sent twice, since its first answer got lost
+        raise PublishConflict(f"'{repo}' now serves {now} in the bucket, this started from {expected}; run it again")
+
+
+def served(bucket: Bucket, repo: str) -> tuple[str | None, str]:
+    """Id of the generation that the bucket serves, None when it serves none, and the ETag of the pointer."""
+    found = bucket.get(keys.current(repo))
+    return (found[0].decode("utf-8", "replace").strip(), found[1]) if found else (None, "")
 
 
 def read_record(bucket: Bucket, repo: str, gen_id: str | None) -> tuple[Manifest, MirrorRecord] | None:
