@@ -6,7 +6,6 @@ The queries are names, docstrings and paths of the repository itself, each asked
 from __future__ import annotations
 
 import random
-import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from codeintel_core.generations.publish import current_id
 from codeintel_serving.models import SearchRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
+from tests.ports import free_port
 
 _QUERIES, _WARM = 150, 10
 _THREADS = 8
@@ -44,9 +44,7 @@ def measure(at: Workplace) -> Rows:
 
 
 def _over_http(at: Workplace, asked: list[str]) -> Rows:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     started = time.perf_counter()
     server = at.codeintel("serve", "--port", str(port))
     try:

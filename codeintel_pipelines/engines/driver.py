@@ -176,8 +176,6 @@ class _Drive:
                 self._failed(worker, piece)
                 continue
             self._running[future] = (worker, piece)
-        if not self._running:
-            return
         starting = not any(piece for _, piece in self._running.values())
         done, _ = wait(self._running, self._start_timeout_s if starting else None, FIRST_COMPLETED)
         if not done:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from codeintel_core.retrieval.cocitation import NO_PAIRS, Pairs
 from codeintel_core.retrieval.tuning import Factors
@@ -46,10 +45,6 @@ class Judged:
     pair_changes: Changes = field(default_factory=dict)
     pair_reasons: list[str] = field(default_factory=list)
     weight_reasons: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def judge(log: Log, now: Factors, pairs: Pairs = NO_PAIRS) -> Judged:

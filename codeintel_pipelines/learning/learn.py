@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -73,7 +73,7 @@ def propose(home: Home, settings: Settings, connection: duckdb.DuckDBPyConnectio
     if reasons and not (judged.weight_reasons or pair_reasons):  # both helped: whether golden queries allow the weights
         pairs, pair_reasons = now.pairs, reasons
         reasons, by_repository = golden_reasons(_golden(home, settings, now, judged.factors, pairs))
-    plain, last = judged.as_json(), max((row.at for row in requests), default=None)
+    plain, last = asdict(judged), max((row.at for row in requests), default=None)
     found = Proposal(
         parent=parent,
         factors=judged.factors,

@@ -5,7 +5,6 @@ A key is `ci_<id>_<secret>` with 256 random bits, so a plain SHA-256 is as good 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import os
@@ -20,6 +19,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from codeintel_core.errors import InvalidRequest, StorageFailed, Unauthorized
+from codeintel_core.locks import locked
 from codeintel_serving.access.principal import Permission, Principal
 from codeintel_serving.access.rates import check_rate
 
@@ -196,9 +196,7 @@ def _hashed(secret: str) -> str:
 
 def _change(path: Path, change: Callable[[_KeyFile], None]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(path.with_suffix(".lock")):
             file = _KeyFile(keys=load(path))
             change(file)
             pending = path.with_suffix(".tmp")
