@@ -120,11 +120,10 @@ SIGNS: tuple[Sign, ...] = (
 @lru_cache(maxsize=4_000)
 def signs(text: str) -> tuple[str, ...]:
     """What of `SIGNS` a text has, in their order and words; () for nearly all. Never raises."""
-    hits = _compiled().Match(_read(text).encode("utf-8", "replace")) or []
-    found = {SIGNS[at].says for at in hits}
+    found = sorted(_compiled().Match(_read(text).encode("utf-8", "replace")) or [])
     if _is_hiding(text):
-        found.add(SIGNS[-1].says)
-    return tuple(dict.fromkeys(sign.says for sign in SIGNS if sign.says in found))
+        found.append(len(SIGNS) - 1)
+    return tuple(SIGNS[at].says for at in found)
 
 
 @lru_cache(maxsize=1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -59,25 +59,12 @@ class Chunk(NamedTuple):
     text: str
 
 
-class Symbol(NamedTuple):
-    """One definition of a name, or one use of it per line (columns of `schemas.SYMBOLS`)."""
-
-    repo: str
-    path: str
-    blob: str
-    language: str
-    name: str
-    symbol: str
-    kind: str
-    role: str
-    start_line: int
-    end_line: int
-    chunk_id: int | None
-
-
 @dataclass(frozen=True, slots=True)
 class Symbols:
-    """The symbols of one file, column by column: there are more of them than lines, too many for an object each."""
+    """The symbols of one file (columns of `schemas.SYMBOLS`): one definition of a name, or one use of it per line.
+
+    Column by column: there are more of them than lines, too many for an object each.
+    """
 
     repo: str
     path: str
@@ -93,10 +80,6 @@ class Symbols:
 
     def __len__(self) -> int:
         return len(self.name)
-
-    def __iter__(self) -> Iterator[Symbol]:
-        columns = (getattr(self, name) for name in Symbol._fields)
-        return map(Symbol._make, zip(*(repeat(c) if isinstance(c, str) else c for c in columns), strict=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ class Bucket:
 
         try:
             yield
-        except (BaseError, FileNotFoundError, PermissionError, OSError, ValueError) as error:
+        except (BaseError, OSError, ValueError) as error:
             raise BucketUnavailable(f"{self.url} cannot be used: {_reason(error)}") from error
 
 

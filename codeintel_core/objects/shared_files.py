@@ -6,7 +6,6 @@ the bucket still has what it was made from.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from codeintel_core.errors import PublishConflict
 from codeintel_core.home import Home, RepositoryHome
+from codeintel_core.locks import locked
 from codeintel_core.objects import keys, packs
 from codeintel_core.objects.bucket import Bucket, Entry
 
@@ -99,9 +99,7 @@ class SharedFiles:
     @contextmanager
     def _seen(self) -> Iterator[dict[str, tuple[str, str]]]:
         """Key -> ETag, and digest or pointer; one process at a time, kept when the block ends, however it does."""
-        self._home.root.mkdir(parents=True, exist_ok=True)
-        with (self._home.root / "bucket.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._home.root / "bucket.lock"):
             seen = self._load()
             try:
                 yield seen

@@ -97,13 +97,8 @@ def log(git: GitRepository, sha: str, wanted: LogFilter, *, limit: int, deadline
 
 
 def _records(git: GitRepository, sha: str, wanted: LogFilter, limit: int, deadline: Deadline) -> list[str]:
-    arguments = _arguments(sha, wanted, limit)
-    out = bounded_git(
-        git.path,
-        [*arguments[:1], "-z", f"--format={_FORMAT}", *arguments[1:]],
-        deadline=deadline,
-        max_bytes=_LIST_BYTES,
-    )
+    asked = ["log", "-z", f"--format={_FORMAT}", *_arguments(sha, wanted, limit)]
+    out = bounded_git(git.path, asked, deadline=deadline, max_bytes=_LIST_BYTES)
     records = out.text.split("\0")
     return [record for record in (records[:-1] if out.is_cut else records) if record.strip()]
 
@@ -123,9 +118,10 @@ def _by_text(git: GitRepository, sha: str, wanted: LogFilter, limit: int, deadli
 
 
 def _arguments(sha: str, wanted: LogFilter, limit: int) -> list[str]:
+    """Of `git log`, but for how a commit is written."""
     paths = [wanted.path] if wanted.path and wanted.lines is None else []
     options = ["--no-show-signature", f"--max-count={limit}", *_PLAIN, *wanted.arguments]
-    return ["log", *options, "--end-of-options", sha, "--", *paths]
+    return [*options, "--end-of-options", sha, "--", *paths]
 
 
 def _logged(record: str, masks: Masks, author: str) -> LoggedCommit | None:

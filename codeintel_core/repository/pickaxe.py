@@ -53,15 +53,14 @@ def option(text: str) -> str:
 
 
 def candidates(git: GitRepository, arguments: Sequence[str], form: str, deadline: Deadline) -> list[Candidate]:
-    """What `git log` with these arguments (up to the `--`) says, each record in `form` without its `--format=`.
+    """What `git log` with these arguments says, each record in `form`, which is without its `--format=`.
 
     Raises:
         DeadlineExceeded: git was not done in time.
         GitFailed: it exited with an error, or there are too many files.
     """
     mark = secrets.token_hex(16)  # no message can hold it
-    at = arguments.index("log") + 1
-    asked = [*arguments[:at], "-z", "--raw", "--no-abbrev", f"--format={mark}{form}", *arguments[at:]]
+    asked = ["log", "-z", "--raw", "--no-abbrev", f"--format={mark}{form}", *arguments]
     out = bounded_git(git.path, asked, deadline=deadline, max_bytes=_LIST_BYTES)
     if out.is_cut:
         raise GitFailed("git log: too many files changed with that text; give a path, since or until")

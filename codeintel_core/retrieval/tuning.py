@@ -6,13 +6,12 @@ that counts, `tuning/HELD` says that a person rolled back and nothing is promote
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codeintel_core.errors import PublishConflict, TuningRefused, UnknownTuning
 from codeintel_core.home import Home
+from codeintel_core.locks import locked
 from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, SPARSE, SYMBOLS
 from codeintel_core.retrieval.cocitation import NO_PAIRS, Pairs
 from codeintel_core.retrieval.profile import QueryKind
@@ -219,13 +219,9 @@ def held(home: Home) -> Path:
     return home.tuning / "HELD"
 
 
-@contextmanager
-def _lock(home: Home) -> Iterator[None]:
+def _lock(home: Home) -> AbstractContextManager[None]:
     """One change of the pointer at a time, across processes."""
-    home.tuning.mkdir(parents=True, exist_ok=True)
-    with (home.tuning / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return locked(home.tuning / ".lock")
 
 
 def _pointer(home: Home) -> Path:

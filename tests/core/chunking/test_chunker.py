@@ -52,7 +52,7 @@ def check(result: FileChunks, data: bytes, max_tokens: int = MAX_TOKENS) -> None
         lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
         assert all(number in covered for number, line in enumerate(lines, 1) if line.strip())
     ids = {chunk.chunk_id for chunk in result.chunks}
-    assert all(symbol.chunk_id in ids for symbol in result.symbols)
+    assert set(result.symbols.chunk_id) <= ids
 
 
 PATHS = st.sampled_from([*SAMPLES, "Makefile", "notes.txt", "a.proto", "noname"])
@@ -193,12 +193,8 @@ def test_sections_and_keys() -> None:
 )
 def test_skips(path: str, data: bytes, reason: str) -> None:
     result = chunked(path, data, max_file_bytes=1_000)
-    assert (result.file.skip_reason, result.file.size_bytes, result.chunks, list(result.symbols)) == (
-        reason,
-        len(data),
-        [],
-        [],
-    )
+    assert (result.file.skip_reason, result.file.size_bytes) == (reason, len(data))
+    assert (result.chunks, len(result.symbols)) == ([], 0)
 
 
 def test_minified_is_indexed_only_when_small() -> None:
