@@ -134,7 +134,7 @@ class Team:
             with suppress(httpx.HTTPError):
                 if value := found():
                     return value
-            time.sleep(0.2)
+            time.sleep(0.2)  # of other processes, which tell nobody; each look is a request or reads the home
         logs = "\n".join(f"{name}: {self._log(name).read_text()[-1500:]}" for name in OURS if self._log(name).exists())
         raise AssertionError(f"{what} did not happen\n{logs}")
 
@@ -200,6 +200,7 @@ def test_a_team_builds_through_the_queue_on_postgresql(
         found = team.until(
             "the start of Dagster", lambda: team.graphql(_REPOSITORIES)["repositoriesOrError"].get("nodes")
         )
+        # This process registers partitions in the same database, under the team's dagster.yaml.
         monkeypatch.setenv("CODEINTEL_DAGSTER_DB", team.environment["CODEINTEL_DAGSTER_DB"])
         runs.register_partitions(home, names)
         selector = {"repositoryName": found[0]["name"], "repositoryLocationName": found[0]["location"]["name"]}

@@ -58,8 +58,14 @@ def ask(url: str, results: list[tuple[str, int, str]], stop: threading.Event) ->
             results.append((done.headers["x-run-id"], done.status_code, done.text[:100]))
 
 
+def is_draining(server: ServerProcess) -> bool:
+    """Whether it says that it is about to end; it does not answer much longer."""
+    found = httpx.get(f"{server.url}/readyz", timeout=60)
+    return found.status_code == 503 and found.json()["state"] == "draining"
+
+
 def test_sigterm_under_load_drains_finishes_flushes_and_exits_0(home: Home, tmp_path: Path) -> None:
-    with servers(home.root, tmp_path, shutdown_notice_s=2, shutdown_grace_s=30) as (server,):
+    with servers(home.root, tmp_path, shutdown_notice_s=5, shutdown_grace_s=30) as (server,):
         results: list[tuple[str, int, str]] = []
         stop = threading.Event()
         clients = [threading.Thread(target=ask, args=(server.url, results, stop)) for _ in range(4)]
@@ -67,8 +73,7 @@ def test_sigterm_under_load_drains_finishes_flushes_and_exits_0(home: Home, tmp_
             client.start()
         until(lambda: len(results) >= 8)
         server.terminate()
-        until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
-        assert httpx.get(f"{server.url}/readyz").json()["state"] == "draining"
+        until(lambda: is_draining(server))
         during = len(results)
         until(lambda: len(results) > during)  # it still answers while it says so
         assert server.exit_code() == 0
@@ -191,22 +196,20 @@ def worker_ids(server: ServerProcess) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
-def answered_by(server: ServerProcess) -> dict[str, float]:
-    """Answers that each worker counted; only of those that answered the scrape."""
+def workers_with(server: ServerProcess, sample: str) -> set[str]:
+    """Workers that have such a sample above 0; only of those that answered the scrape."""
     text = httpx.get(f"{server.url}/metrics", timeout=60).text
-    up = set(re.findall(r'codeintel_worker_up\{worker="(\d)"\} 1.0', text))
-    found = re.findall(r'codeintel_answers_total\{.*operation="answer".*worker="(\d)"\} (\S+)', text)
-    return dict.fromkeys(up, 0.0) | {worker: float(count) for worker, count in found}
+    return set(re.findall(rf'^{re.escape(sample)}.*worker="(\d)"\}} (?!0\.0)', text, re.MULTILINE))
 
 
 def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> None:
     """One is killed under load: the port answers on, no acknowledged trace is lost, another takes its place and knows
     the scopes. Then all are told to end under load: they say so, finish, and the parent ends with 0.
     """
-    with servers(home.root, tmp_path, workers=2, redis_url=redis.url, shutdown_notice_s=2, shutdown_grace_s=30) as (
+    with servers(home.root, tmp_path, workers=2, redis_url=redis.url, shutdown_notice_s=5, shutdown_grace_s=30) as (
         server,
     ):
-        until(lambda: len(answered_by(server)) == 2, START_DEADLINE_S)
+        until(lambda: len(workers_with(server, "codeintel_worker_up")) == 2, START_DEADLINE_S)
         made = httpx.post(f"{server.url}/scope", json={"scope": {"paths": ["store/**"]}}, timeout=60)
         handle = made.json()["scope_id"]
         results: list[tuple[str, int, str]] = []
@@ -221,13 +224,15 @@ def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> 
         until(lambda: len(results) > killed_at + 6)
         until(lambda: len(set(worker_ids(server)) - {killed}) == 2)
         assert living in worker_ids(server)
-        until(lambda: len(answered_by(server)) == 2, START_DEADLINE_S)
-        for _ in range(4):  # each on a connection of its own, which any of the two accepts
-            assert scope_of(server, handle, "") == (200, "['store/**']")
+        until(lambda: len(workers_with(server, "codeintel_worker_up")) == 2, START_DEADLINE_S)
 
+        def both_know() -> bool:  # each request is on a connection of its own, which any of the two accepts
+            assert scope_of(server, handle, "") == (200, "['store/**']")
+            return len(workers_with(server, 'codeintel_cache_requests_total{cache="scope"')) == 2
+
+        until(both_know)
         server.terminate()
-        until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
-        assert httpx.get(f"{server.url}/readyz").json()["state"] == "draining"
+        until(lambda: is_draining(server))
         during = len(results)
         until(lambda: len(results) > during)
         stop.set()
@@ -242,6 +247,7 @@ def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> 
 def test_workers_end_with_their_parent(home: Home, tmp_path: Path, redis: RedisServer) -> None:
     with servers(home.root, tmp_path, workers=2, redis_url=redis.url) as (server,):
         left = worker_ids(server)
+        assert len(left) == 2
         server.process.kill()
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), START_DEADLINE_S)
 

@@ -18,6 +18,7 @@ from codeintel_core.objects.bucket import Bucket
 from codeintel_core.settings import get_settings
 from tests import s3_server
 from tests.conftest import GitRepo
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -102,7 +103,7 @@ def test_the_commands_work_across_machines(
     assert current_id(Home(tmp_path / "a").repository("demo")) == first["gen_id"]
 
     # Without the bucket what is here answers, and nothing is built.
-    away = {"CODEINTEL_S3_ENDPOINT": "http://127.0.0.1:9"}
+    away = {"CODEINTEL_S3_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
     assert json.loads(on("a", *question, **away))["results"][0]["path"] == "settings.py"
     for machine, command in (("a", ("build", "demo")), ("d", question)):
         with pytest.raises(BucketUnavailable, match=r"s3://bucket-.* cannot be used"):

@@ -9,7 +9,7 @@ import asked
 import duckdb
 import httpx
 import pytest
-from running import running
+from running import running, until
 from workshop import settings_for
 
 from codeintel_core.errors import StorageFailed
@@ -64,22 +64,26 @@ def test_a_replaced_file_is_seen_and_an_open_reader_does_not_hinder(reader: Dash
     stop, seen, failed = threading.Event(), set[int](), list[Exception]()
 
     def look() -> None:
-        while not stop.wait(0.001):
+        while not stop.wait(0.001):  # a breath, so that the writer gets its turns
             try:
                 seen.add(_requests(reader.read(30)))
             except Exception as error:
                 failed.append(error)
 
+    wanted = [len(list(asked.traces(days))) for days in (1, 2)]
     looking = threading.Thread(target=look)
     looking.start()
-    asked.write(home, 2)
-    after = reader.read(30)
-    stop.set()
-    looking.join()
+    try:
+        until(lambda: wanted[0] in seen or failed)
+        asked.write(home, 2)
+        after = reader.read(30)
+        until(lambda: wanted[1] in seen or failed)
+    finally:
+        stop.set()
+        looking.join()
     assert failed == []
-    wanted = [len(list(asked.traces(days))) for days in (1, 2)]
     assert [_requests(before), _requests(after)] == wanted
-    assert seen <= set(wanted)
+    assert seen == set(wanted)
     with duckdb.connect(str(home.analytics)) as db:  # nobody holds the file
         assert db.execute("SELECT sum(requests) FROM daily_volume").fetchone() == (wanted[-1],)
 

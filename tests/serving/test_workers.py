@@ -43,7 +43,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def programs(monkeypatch: pytest.MonkeyPatch, notes: Path, then: str) -> None:
     monkeypatch.setattr(workers, "_WORKER", [sys.executable, "-S", "-c", PROGRAM.format(then=then), str(notes)])
-    monkeypatch.setattr(workers, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(workers, "_FIRST_WAIT_S", 0.01)  # it doubles with each of the starts that are counted here
 
 
 def starts(notes: Path, number: int) -> int:
@@ -98,10 +98,10 @@ def test_a_worker_that_dies_is_started_again(
 def test_a_worker_that_does_not_end_is_killed(
     tmp_path: Path, listener: socket.socket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    deaf = 'signal.signal(signal.SIGTERM, signal.SIG_IGN)\n(notes / "deaf").touch()'
     programs(monkeypatch, tmp_path, f"{deaf}\n{COMES_UP}while True: signal.pause()")
-    monkeypatch.setattr(workers, "_KILL_AFTER_S", 0.2)
-    signalling = when(lambda: starts(tmp_path, 1) == 1, signal.SIGTERM)
+    monkeypatch.setattr(workers, "_KILL_AFTER_S", 0.2)  # all of it is waited for
+    signalling = when((tmp_path / "deaf").exists, signal.SIGTERM)
     assert workers.run(1, listener, settings) == 1
     signalling.join()
 

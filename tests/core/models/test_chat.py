@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from contextlib import aclosing
 
 import openai
@@ -16,6 +15,7 @@ from codeintel_core.models.chat import ChatModel, ChatStream, End, Limits
 from codeintel_core.models.failures import EndpointFailed
 from tests.core.models.conftest import Serve, endpoint, use
 from tests.fake_endpoint import FakeEndpoint, Reply, completion, recorded, said, stream_bytes, streamed
+from tests.serving.running import until
 
 PATH = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "What does add do?"}]
@@ -138,8 +138,8 @@ def test_keep_alives_do_not_count_as_tokens(serve: Serve) -> None:
     fake = serve({PATH: streamed(b": keep-alive\n\n" * 1_000, size=14, pause_s=0.02)})
     text, stream = read(fake, limits(first=0.3))
     assert (text, stream.end, stream.reason) == ("", End.TIMED_OUT, "no first token in time")
-    while fake.left_early < 1:  # it sees the end of the connection a little later
-        time.sleep(0.005)
+    until(lambda: fake.left_early)  # it sees the end of the connection a little later
+    assert fake.left_early == 1
 
 
 def test_one_byte_at_a_time_ends_at_the_deadline(serve: Serve) -> None:

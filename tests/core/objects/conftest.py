@@ -21,6 +21,9 @@ from tests import s3_server
 from tests.conftest import Repo
 from tests.core import specimen
 
+MORE: specimen.Files = {**specimen.FILES, "src/new.py": {"brand_new": "def brand_new():\n    return 1\n"}}
+"""The files of the specimen and one more."""
+
 
 @dataclass(eq=False)
 class Machine:
@@ -102,3 +105,12 @@ def first(builder: Machine, source: Repo, home: Home, published: Path) -> Manife
     home.root.rename(builder.settings.home)
     shared.prepare(builder.settings, builder.home, "demo")
     return manifests.load(builder.demo.generation(published.name))
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of the objects that this process uploads."""
+    found: list[str] = []
+    upload = Bucket.upload
+    monkeypatch.setattr(Bucket, "upload", lambda self, key, path: (found.append(key), upload(self, key, path)))
+    return found

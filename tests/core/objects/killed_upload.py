@@ -26,7 +26,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Bucket.upload = counted
-    bucket._PARALLEL = 2
+    bucket._PARALLEL = 2  # with more, all objects of this small generation could be on their way by then
     shared.prepare(get_settings(), Home(get_settings().home), "demo")
 
 

@@ -86,13 +86,11 @@ def test_a_generation_that_is_served_again_while_it_goes_comes_back(
 
 
 def test_an_upload_sends_again_what_only_collected_generations_name(
-    builder: Machine, ids: list[str], source: Repo, monkeypatch: pytest.MonkeyPatch
+    builder: Machine, ids: list[str], source: Repo, monkeypatch: pytest.MonkeyPatch, sent: list[str]
 ) -> None:
     run(builder)
     monkeypatch.setattr("codeintel_core.objects.upload.GRACE", NONE)  # all of it is old
-    sent: list[str] = []
-    upload = Bucket.upload
-    monkeypatch.setattr(Bucket, "upload", lambda self, key, path: (sent.append(key), upload(self, key, path)))
+    sent.clear()
     again = builder.publish(source, specimen.FILES)  # as the first generation was
     first = manifests.load(builder.demo.generation(ids[0]))
     third = manifests.load(builder.demo.generation(ids[3]))

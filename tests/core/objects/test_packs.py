@@ -88,7 +88,7 @@ def test_a_look_without_changes_makes_no_pack_and_many_become_one(
     assert [bench.write(), bench.write()] == [1, 1]
     bench.source.commit({"b.py": "b = 1\n"})
     assert bench.write() == 2
-    monkeypatch.setattr(packs, "_MOST_PACKS", 2)
+    monkeypatch.setattr(packs, "_MOST_PACKS", 2)  # the third is one too many; else it takes dozens of commits
     bench.source.commit({"c.py": "c = 1\n"})
     assert bench.write() == 1
     here, there = bench.take_over(tmp_path / "late" / "mirror.git")

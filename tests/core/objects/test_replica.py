@@ -10,7 +10,7 @@ from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope
 from tests.conftest import Repo
 from tests.core import specimen
-from tests.core.objects.conftest import Machine
+from tests.core.objects.conftest import MORE, Machine
 
 
 def answers(machine: Machine, query: str) -> list[tuple[int, float, bool]]:
@@ -56,8 +56,7 @@ def test_the_next_generation_travels_as_what_it_adds(
     follower.follow()
     source.git("tag", "v1")
     source.git("branch", "feature")
-    changed = {**specimen.FILES, "src/new.py": {"brand_new": "def brand_new():\n    return 1\n"}}
-    second = builder.publish(source, changed)
+    second = builder.publish(source, MORE)
     assert follower.follow() == ["demo"]
     assert current_id(reader.demo) == second.gen_id
     assert kept(reader.demo) == [first.gen_id, second.gen_id]

@@ -17,10 +17,8 @@ from codeintel_core.objects import keys, shared
 from codeintel_core.objects.bucket import Bucket
 from tests import s3_server
 from tests.conftest import Repo
-from tests.core import specimen
-from tests.core.objects.conftest import Machine, MakeMachine
-
-OTHER = {**specimen.FILES, "src/new.py": {"brand_new": "def brand_new():\n    return 1\n"}}
+from tests.core.objects.conftest import MORE, Machine, MakeMachine
+from tests.ports import free_port
 
 
 def objects(machine: Machine) -> set[str]:
@@ -33,9 +31,8 @@ def served(machine: Machine) -> str | None:
 
 
 def test_a_killed_upload_shows_nothing_and_the_next_sends_only_the_rest(
-    builder: Machine, reader: Machine, endpoint: str, home: object, published: Path, source: Repo,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    builder: Machine, reader: Machine, endpoint: str, published: Path, sent: list[str]
+) -> None:
     published.parents[3].rename(builder.settings.home)
     manifest = manifests.load(builder.demo.generation(published.name))
     url = builder.settings.bucket_url
@@ -49,9 +46,6 @@ def test_a_killed_upload_shows_nothing_and_the_next_sends_only_the_rest(
     assert served(builder) is None
     assert reader.replica().follow() == []
     assert kept(reader.demo) == []
-    sent: list[str] = []
-    upload = Bucket.upload
-    monkeypatch.setattr(Bucket, "upload", lambda self, key, path: (sent.append(key), upload(self, key, path)))
     shared.prepare(builder.settings, builder.home, "demo")
     assert served(builder) == manifest.gen_id
     assert sent
@@ -61,13 +55,11 @@ def test_a_killed_upload_shows_nothing_and_the_next_sends_only_the_rest(
 
 
 def test_what_generations_share_is_sent_once(
-    builder: Machine, first: manifests.Manifest, source: Repo, monkeypatch: pytest.MonkeyPatch
+    builder: Machine, first: manifests.Manifest, source: Repo, sent: list[str]
 ) -> None:
     before = objects(builder)
-    sent: list[str] = []
-    upload = Bucket.upload
-    monkeypatch.setattr(Bucket, "upload", lambda self, key, path: (sent.append(key), upload(self, key, path)))
-    second = builder.publish(source, OTHER)
+    sent.clear()
+    second = builder.publish(source, MORE)
     assert len(sent) == len(set(sent))
     assert not before & set(sent)
     same = {file.sha256 for file in second.files.values()} & {file.sha256 for file in first.files.values()}
@@ -79,7 +71,7 @@ def test_of_two_machines_one_publishes_and_the_other_is_told(
     machine: MakeMachine, builder: Machine, first: manifests.Manifest, source: Repo
 ) -> None:
     rival = machine("rival")
-    staged = {one: one.stage(source, OTHER) for one in (builder, rival)}
+    staged = {one: one.stage(source, MORE) for one in (builder, rival)}
     assert {manifest.parent for _, manifest in staged.values()} == {first.gen_id}
 
     def publish(one: Machine) -> str:
@@ -107,8 +99,8 @@ def test_of_two_machines_one_publishes_and_the_other_is_told(
 def test_without_the_bucket_a_build_ends_with_its_name_and_nothing_changes(
     builder: Machine, reader: Machine, first: manifests.Manifest, source: Repo, machine: MakeMachine
 ) -> None:
-    folder, manifest = builder.stage(source, OTHER)
-    away = builder.settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
+    folder, manifest = builder.stage(source, MORE)
+    away = builder.settings.model_copy(update={"s3_endpoint": f"http://127.0.0.1:{free_port()}"})
     with pytest.raises(BucketUnavailable, match=r"s3://bucket-.* cannot be used: "):
         shared.publish_shared(away, builder.demo, folder, manifest)
     assert current_id(builder.demo) == first.gen_id
@@ -128,5 +120,5 @@ def test_an_answer_that_got_lost_is_not_a_conflict(
         return replace(self, key, data, e_tag)  # as the client does when the connection breaks after the first
 
     monkeypatch.setattr(Bucket, "replace", twice)
-    second = builder.publish(source, OTHER)
+    second = builder.publish(source, MORE)
     assert served(builder) == current_id(builder.demo) == second.gen_id

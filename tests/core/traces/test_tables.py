@@ -216,7 +216,7 @@ def test_one_compaction_at_a_time(home: Home, monkeypatch: pytest.MonkeyPatch) -
         tried.append(True)
         write(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tables, "_write", look)
+    monkeypatch.setattr(tables, "_write", look)  # the moment in which another could come in between
     tables.compact(table, _DAY)
     assert tried == [True]
     with table.lock.open("a") as file:
@@ -291,7 +291,7 @@ def test_a_day_is_deleted_while_a_query_streams(home: Home) -> None:
     first = stream.read_next_batch()
     assert tables.expire(table, days[3].date()) == [f"{at:%Y-%m-%d}" for at in days[:3]]
     rest = stream.read_all()
-    assert first.num_rows + rest.num_rows >= 1
+    assert 2 <= first.num_rows + rest.num_rows <= 4  # at least the day it had begun with, and the one that is kept
     assert db.execute("SELECT count(*) FROM read_parquet(?)", [table.glob]).fetchone() == (1,)
 
 

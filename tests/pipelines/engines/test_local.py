@@ -15,6 +15,8 @@ import pytest
 from codeintel_core.home import Home
 from codeintel_core.settings import get_settings
 from codeintel_pipelines import runs
+from codeintel_pipelines.build import ingest, vectors
+from codeintel_pipelines.engines import Ran
 from tests.conftest import GitRepo, Repo
 from tests.pipelines.conftest import FILES, add_and_build
 
@@ -28,9 +30,13 @@ def test_same_bytes_as_inline(tmp_path: Path, models: Path, git_repo: GitRepo, m
     in_small_batches(monkeypatch)
     source = git_repo({**FILES, **MANY}, name="many")
     inline = digests(tmp_path / "inline", models, source, engine="inline")
+    chunked, embedded = Ran(), Ran()
+    monkeypatch.setattr(ingest, "Ran", lambda: chunked)  # a build without Dagster keeps no ledger to read them from
+    monkeypatch.setattr(vectors, "Ran", lambda: embedded)
     pooled = digests(tmp_path / "pooled", models, source, engine="local", engine_workers=2, engine_inline_bytes=0)
     assert any("embeddings" in name for name in inline)
     assert pooled == inline
+    assert [(ran.engine, ran.workers) for ran in (chunked, embedded)] == [("local", 2), ("local", 2)]
 
 
 def test_a_crashing_grammar_costs_its_file(
@@ -40,8 +46,8 @@ def test_a_crashing_grammar_costs_its_file(
     folder.mkdir()
     (folder / "tree_sitter_kotlin.py").write_text(CRASHING_GRAMMAR)
     monkeypatch.syspath_prepend(str(folder))  # workers inherit the path
-    monkeypatch.setenv("CODEINTEL_ENGINE_INLINE_BYTES", "0")
-    monkeypatch.setenv("CODEINTEL_ENGINE_WORKERS", "1")
+    monkeypatch.setenv("CODEINTEL_ENGINE_INLINE_BYTES", "0")  # else so few files are done in this process
+    monkeypatch.setenv("CODEINTEL_ENGINE_WORKERS", "1")  # so the order of retries, and their number, is known
     get_settings.cache_clear()
     source.commit({"src/Main.kt": "fun main() {}\n"})
     try:

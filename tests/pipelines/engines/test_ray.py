@@ -123,7 +123,7 @@ def _lose_a_node(
 def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # the cluster of other tests may be connected
     engine = engine_for(Settings(engine="ray", ray_address="127.0.0.1:1"), size=1, worth=0)
     with pytest.raises(BuildFailed, match="CODEINTEL_RAY_ADDRESS"):
         list(engine.run(EncodeTexts, [["a"]], Ran()))  # type: ignore[arg-type]

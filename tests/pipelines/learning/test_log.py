@@ -150,7 +150,6 @@ def test_what_must_not_be_learned_from_is_left_out(home: Home, fields: dict[str,
 
 
 def test_reranked_answers_are_left_out(home: Home) -> None:
-    _trace(home, "one")
-    shown = simulate(People(World.BLIND, sessions=3), seed=0)
-    store(home, [replace(shown[0], hits=list(shown[0].hits)[::-1])])
-    assert _read(home) == []
+    as_fused, reranked = simulate(People(World.BLIND, sessions=2), seed=0)
+    store(home, [as_fused, replace(reranked, hits=list(reranked.hits)[::-1])])
+    assert [row.session for row in _read(home)] == [as_fused.session]

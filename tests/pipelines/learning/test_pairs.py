@@ -132,7 +132,7 @@ def test_a_proposal_becomes_a_document_that_counts_and_is_taken_back(
     home: Home, told: list[Shown], judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(home, told)
-    monkeypatch.setattr(learn, "_golden", lambda *_: _golden(0.0))
+    monkeypatch.setattr(learn, "_golden", lambda *_: _golden(0.0))  # in place of indexes of real repositories
     with closing(_views(home)) as connection:
         proposal = learn.propose(home, Settings(home=home.root), connection)
     assert (proposal.reasons, proposal.pair_reasons) == ([], [])
@@ -152,12 +152,12 @@ def test_golden_queries_may_take_the_pairs_and_leave_the_weights(
 ) -> None:
     factors = {"identifier": {"lexical": 0.5}}
     both = replace(judged, factors=factors, weight_reasons=[])
-    monkeypatch.setattr(learn, "judge", lambda *_: both)
+    monkeypatch.setattr(learn, "judge", lambda *_: both)  # no simulated world teaches weights and pairs at once
 
     def golden(_: Home, __: Settings, ___: Tuned, ____: object, pairs: Pairs) -> dict[str, tuple[Values, Values]]:
         return _golden(-0.1 if pairs.count else 0.0)
 
-    monkeypatch.setattr(learn, "_golden", golden)
+    monkeypatch.setattr(learn, "_golden", golden)  # as above; they get worse with the pairs only
     with closing(_views(home)) as connection:
         proposal = learn.propose(home, Settings(home=home.root), connection)
     assert (proposal.reasons, proposal.factors, proposal.pairs["neighbours"]) == ([], factors, {})
