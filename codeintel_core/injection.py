@@ -117,13 +117,20 @@ SIGNS: tuple[Sign, ...] = (
 """Every sign. One without a pattern is found by `_is_hiding`."""
 
 
-@lru_cache(maxsize=4_000)
 def signs(text: str) -> tuple[str, ...]:
     """What of `SIGNS` a text has, in their order and words; () for nearly all. Never raises."""
+    return _kept(text) if len(text) <= _MOST_KEPT_CHARS else _signs(text)
+
+
+def _signs(text: str) -> tuple[str, ...]:
     found = sorted(_compiled().Match(_read(text).encode("utf-8", "replace")) or [])
     if _is_hiding(text):
         found.append(len(SIGNS) - 1)
     return tuple(SIGNS[at].says for at in found)
+
+
+_kept = lru_cache(maxsize=4_000)(_signs)
+_MOST_KEPT_CHARS = 10_000  # a chunk; longer ones, as whole files, would stay in memory
 
 
 @lru_cache(maxsize=1)

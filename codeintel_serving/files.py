@@ -5,6 +5,7 @@ from __future__ import annotations
 from codeintel_core.chunking.rows import FileRow
 from codeintel_core.errors import InvalidRequest, UnknownFile
 from codeintel_core.generations.generation import Generation
+from codeintel_core.injection import signs
 from codeintel_serving.models import MAX_READ_LINES, FileText
 
 
@@ -35,6 +36,7 @@ def excerpt(generation: Generation, file: FileRow, lines: list[str], start: int,
     if start > max(1, total):
         raise InvalidRequest(f"the file has {total} lines; start_line must be 1..{total}")
     last = min(end or start + MAX_READ_LINES - 1, total)
+    text = "\n".join(lines[start - 1 : last])
     return FileText(
         repo=generation.repo,
         path=file.path,
@@ -45,5 +47,6 @@ def excerpt(generation: Generation, file: FileRow, lines: list[str], start: int,
         start_line=start,
         end_line=last,
         total_lines=total,
-        text="\n".join(lines[start - 1 : last]),
+        suspicious=list(signs(text)),
+        text=text,
     )

@@ -1,7 +1,7 @@
 """What the faces speak: requests and responses of REST, MCP and the CLI, one model each."""
 
 from codeintel_serving.models.answer import MAX_CITATIONS, AnswerRequest, AnswerResponse, Citation, Confidence
-from codeintel_serving.models.base import MAX_REPOS, MAX_TIME_BUDGET_MS, AsOf, Model, example
+from codeintel_serving.models.base import MAX_REPOS, MAX_TIME_BUDGET_MS, AsOf, Model, Suspicious, example
 from codeintel_serving.models.envelope import Budget, Coverage, Envelope, IndexEntry, StageModel
 from codeintel_serving.models.files import MAX_LINE, MAX_READ_LINES, FileText
 from codeintel_serving.models.problem import FieldError, Problem
@@ -76,6 +76,7 @@ __all__ = [
     "StageModel",
     "StatusRequest",
     "StatusResponse",
+    "Suspicious",
     "ToolRequest",
     "example",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from codeintel_core.errors import InvalidRequest
 from codeintel_core.generations.generation import Generation
+from codeintel_core.injection import signs
 from codeintel_core.repository import history, pickaxe
 from codeintel_core.repository.history import LogFilter, LoggedCommit
 from codeintel_core.repository.masks import Masks
@@ -19,15 +21,17 @@ from codeintel_core.secrets import is_denied
 from codeintel_core.telemetry import step
 from codeintel_serving.budgeting import Rung, tokens_of
 from codeintel_serving.display import inline, printable
-from codeintel_serving.models import Envelope, Model, PagedRequest, example
+from codeintel_serving.models import Envelope, Model, PagedRequest, Suspicious, example
 from codeintel_serving.patches import is_readable, patches
 from codeintel_serving.resolving import nearest
 from codeintel_serving.revisions import moment
+from codeintel_serving.suspicion import lines_of, warnings_of
 from codeintel_serving.tools import targets
 from codeintel_serving.tools.tool import Call, Tool, in_thread
 
 MAX_COMMITS = 100
 _MOST_SKIPPED = 2_000
+_MARKS = re.compile(r"^[+ -]", re.MULTILINE)
 
 
 class HistoryRequest(PagedRequest):
@@ -63,6 +67,7 @@ class CommitModel(Model):
     body: str = Field(description="The rest of its message.")
     diff: str = Field(description="Its patch of readable files, with `diff`; '' otherwise.")
     hidden_files: int = Field(description="Changed files whose patch is not shown: hidden, binary or gone by now.")
+    suspicious: Suspicious = Field([])
 
 
 class HistoryResponse(Envelope):
@@ -97,6 +102,7 @@ def _history(call: Call[HistoryRequest]) -> HistoryResponse:
         shown = logged[start : start + request.limit]
         items[start : start + request.limit] = _with_patches(call, shown, items[start : start + request.limit])
     page = call.page(items, _shorter, lambda item: item.repo, limit=request.limit)
+    call.warnings.extend(warnings_of((f"{item.repo} {item.commit[:12]}", item.suspicious) for item in page.items))
     return call.respond(HistoryResponse, page.budget, commits=page.items)
 
 
@@ -156,7 +162,13 @@ def _item(generation: Generation, commit: LoggedCommit) -> CommitModel:
         body=commit.body,
         diff="",
         hidden_files=0,
+        suspicious=_signs(commit),
     )
+
+
+def _signs(commit: LoggedCommit, patch: str = "") -> list[str]:
+    """Of its message and its patch, whose lines are read without the mark of what became of them."""
+    return list(signs("\n".join([commit.author, commit.subject, commit.body, _MARKS.sub("", patch)])))
 
 
 def _with_patches(
@@ -172,7 +184,9 @@ def _with_patches(
         texts = patches(generation, "", commit.sha, changed, left, call.deadline)
         hidden = sum(not is_readable(generation, file.path) or file.additions is None for file in changed)
         left -= sum(map(tokens_of, texts))
-        found.append(item.model_copy(update={"diff": "\n".join(filter(None, texts)), "hidden_files": hidden}))
+        patch = "\n".join(filter(None, texts))
+        changes = {"diff": patch, "hidden_files": hidden, "suspicious": _signs(commit, patch)}
+        found.append(item.model_copy(update=changes))
     return found
 
 
@@ -193,6 +207,7 @@ def _text(found: HistoryResponse) -> str:
     for item in found.commits:
         where = f"{item.repo} " if several else ""
         lines.append(f"{where}{item.commit[:12]} {item.authored_at[:10]} {inline(item.author)}: {inline(item.subject)}")
+        lines += lines_of(item.suspicious)
         lines += [printable(item.diff)] if item.diff else []
     return "\n".join(lines) or "no commits"
 

@@ -9,12 +9,14 @@ from pydantic import Field
 from codeintel_core.chunking.rows import FileRow
 from codeintel_core.errors import InvalidRequest
 from codeintel_core.generations.generation import Generation
+from codeintel_core.injection import signs
 from codeintel_core.telemetry import current_run, step
 from codeintel_serving import files
 from codeintel_serving.budgeting import TRIMMED_LINES, budget_of, tokens_of
 from codeintel_serving.display import inline, printable
 from codeintel_serving.models import MAX_READ_LINES, Detail, Envelope, FileText, PagedRequest, example
 from codeintel_serving.resolving import nearest
+from codeintel_serving.suspicion import lines_of, warnings_of
 from codeintel_serving.tools import targets
 from codeintel_serving.tools.targets import MAX_TARGET_CHARS, Target
 from codeintel_serving.tools.tool import Call, Tool, in_thread
@@ -62,7 +64,7 @@ def _read(call: Call[ReadTargets]) -> ReadFiles:
             shortened += request.detail is Detail.CONCISE and part.end_line < found.end_line
             fitting = _fitting(part, left, is_first=not shown)
             if fitting is not None:
-                shown.append(fitting)
+                shown.append(_tagged(fitting))
                 left -= _cost(fitting)
             if fitting is None or fitting.end_line < part.end_line:
                 done = fitting.end_line - found.start_line + 1 if fitting else skip
@@ -72,6 +74,7 @@ def _read(call: Call[ReadTargets]) -> ReadFiles:
     run = current_run()
     call.services.note_read(call.caller, run.run_id if run else "", [(file.repo, file.path) for file in shown])
     budget = budget_of(request, call.resolved, request.max_tokens - left, shortened, {}, next_at)
+    call.warnings.extend(warnings_of((_place(file), file.suspicious) for file in shown))
     return call.respond(ReadFiles, budget, files=shown)
 
 
@@ -130,17 +133,30 @@ def _first_lines(found: FileText, lines: list[str]) -> FileText:
     return found.model_copy(update={"text": "\n".join(lines), "end_line": found.start_line + max(len(lines), 1) - 1})
 
 
+def _tagged(shown: FileText) -> FileText:
+    """With the signs of the lines that are shown: never more than those of all that were asked for.
+
+    Where no line is shown, what was asked for keeps its signs.
+    """
+    return shown.model_copy(update={"suspicious": list(signs(shown.text))}) if shown.text else shown
+
+
 def _cost(found: FileText) -> int:
     return tokens_of(found.model_dump_json())
 
 
 def _text(found: ReadFiles) -> str:
-    return "\n\n".join(f"{_heading(file)}\n{printable(file.text)}" for file in found.files)
+    return "\n\n".join(
+        "\n".join([_heading(file), *lines_of(file.suspicious), printable(file.text)]) for file in found.files
+    )
 
 
 def _heading(file: FileText) -> str:
-    lines = f"{file.start_line}-{file.end_line} of {file.total_lines}"
-    return f"{file.repo}:{inline(file.path)}:{lines} @ {file.commit[:12]}"
+    return f"{_place(file)} of {file.total_lines} @ {file.commit[:12]}"
+
+
+def _place(file: FileText) -> str:
+    return f"{file.repo}:{inline(file.path)}:{file.start_line}-{file.end_line}"
 
 
 TOOL = Tool(

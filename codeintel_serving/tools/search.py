@@ -10,6 +10,7 @@ from codeintel_serving.explanation import explanation_lines
 from codeintel_serving.models import SearchRequest, SearchResponse
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
+from codeintel_serving.suspicion import lines_of
 from codeintel_serving.tools.tool import Tool, Watch
 
 
@@ -30,7 +31,7 @@ def _text(found: SearchResponse) -> str:
     lines = []
     for hit in found.results:
         lines.append(f"{hit.id} {inline(hit.symbol)} ({hit.kind}, {hit.score:.3f})")
-        lines += [f"  suspicious: it {', '.join(hit.suspicious)}"] if hit.suspicious else []
+        lines += lines_of(hit.suspicious)
         lines += [f"  {line}" for line in explanation_lines(hit)]
     return "\n".join(lines or ["no results"])
 

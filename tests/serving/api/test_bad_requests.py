@@ -12,6 +12,7 @@ from workshop import Workshop
 
 from codeintel_core.traces import lookup
 from codeintel_serving.services import Services
+from codeintel_serving.tools.registry import load
 
 pytestmark = pytest.mark.e2e
 
@@ -162,3 +163,26 @@ def test_text_that_speaks_to_a_model_is_tagged_wherever_it_is_shown(http: httpx.
         day = f"{datetime.now(UTC):%Y-%m-%d}"
         row = lookup.find(services.home, [day], response["run_id"])
         assert any("speaks to a model" in limit for limit in row["limits"])
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "items"),
+    [
+        ("read", {"targets": ["notes/markup.md", "store/publish.py"]}, "files"),
+        ("grep", {"pattern": "now|atomically", "regex": True, "scope": {"repos": ["shop"]}}, "lines"),
+        ("symbols", {"pattern": "Markup|swap_pointer"}, "symbols"),
+        ("history", {"path": "notes/markup.md", "diff": True}, "commits"),
+    ],
+)
+def test_tools_that_show_text_tag_it_as_search_does(
+    http: httpx.Client, name: str, asked: dict[str, Any], items: str
+) -> None:
+    found = http.post(f"/{name}", json=asked).json()
+    tags = [item["suspicious"] for item in found[items]]
+    assert tags.count(["asks to drop instructions"]) == 1
+    assert len([tag for tag in tags if tag]) == 1, "other items have none"
+    (warning,) = [line for line in found["warnings"] if "speaks to a model" in line]
+    assert "shop" in warning
+    assert "(asks to drop instructions)" in warning
+    tool = load(name)
+    assert tool.text(tool.response.model_validate(found)).count("  suspicious: it asks to drop instructions") == 1
