@@ -80,7 +80,7 @@ def _ledger_stages(ledgers: Iterable[Path]) -> dict[str, float]:
     """Seconds of each stage, from the ledgers of the command's runs (several when it publishes lexical first)."""
     stages: dict[str, float] = {}
     for path in ledgers:
-        for line in ledger.read(path):
+        for line in ledger.read_file(path):
             if line.get("event") == "end" and str(line["kind"]).startswith("build."):
                 stage = str(line["kind"]).removeprefix("build.")
                 stages[stage] = stages.get(stage, 0.0) + float(line["duration_ms"]) / 1000

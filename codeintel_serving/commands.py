@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from codeintel_core.reports.run_report import canonical
-from codeintel_core.telemetry.ledger import read as read_ledger
+from codeintel_core.telemetry import ledger
 from codeintel_serving.answer.events import Event, StageEvent, TokenEvent
 from codeintel_serving.display import inline, printable
 from codeintel_serving.explanation import explanation_lines
@@ -176,9 +176,8 @@ def _status_lines(state: RepositoryStatus) -> list[str]:
 
 
 def _show_stages(services: Services, run_id: str) -> None:
-    for path in services.home.ledger.glob(f"*/{run_id}.jsonl"):
-        ended: list[dict[str, Any]] = [line for line in read_ledger(path) if line.get("event") == "end"]
-        _remark([_stage_line(s["kind"], s["status"], s["duration_ms"], s["reason"]) for s in ended])
+    ended = [line for line in ledger.read(services.home.ledger, run_id) if line.get("event") == "end"]
+    _remark([_stage_line(s["kind"], s["status"], s["duration_ms"], s["reason"]) for s in ended])
 
 
 def _stage_line(kind: str, status: str, ms: float, reason: str) -> str:

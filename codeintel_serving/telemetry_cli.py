@@ -52,9 +52,8 @@ def ledger(run_id: RunId = "last") -> None:
     from codeintel_core.telemetry import ledger as ledgers
 
     home, _ = _home()
-    for path in ledgers.find(home.ledger, canonical(home, run_id)):
-        for line in ledgers.read(path):
-            typer.echo(json.dumps(line, ensure_ascii=False))
+    for line in ledgers.read(home.ledger, canonical(home, run_id)):
+        typer.echo(json.dumps(line, ensure_ascii=False))
 
 
 @telemetry.command(name="runpack")

@@ -41,8 +41,7 @@ def run_report(home: Home, run_id: str = LAST, thresholds: Thresholds | None = N
         UnknownRun: nothing is kept of it, or `run_id` is no UUID.
     """
     run_id = canonical(home, run_id)
-    paths = ledger.find(home.ledger, run_id)
-    found, strays = sections.read(paths)
+    found, strays = sections.read(ledger.read(home.ledger, run_id))
     if not found:
         raise UnknownRun(f"no ledger is kept of run {run_id}; `codeintel telemetry tail` lists the newest runs")
     if found[-1].operation != "build":  # a reused id: the last request is what is meant

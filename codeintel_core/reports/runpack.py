@@ -123,7 +123,7 @@ def pack(
     report = RunReport.model_validate(_clean(run_report(home, run_id, Thresholds.of(settings)).model_dump()))
     day = day_of(report)
     row = lookup.find(home, [day], run_id, report.trace_id)
-    lines = [line for path in ledger.find(home.ledger, run_id) for line in ledger.read(path)]
+    lines = ledger.read(home.ledger, run_id)
     parts = {
         "report.json": report.model_dump_json(indent=1),
         "report.html": views.html(report),

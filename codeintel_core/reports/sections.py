@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from codeintel_core.reports.model import OPEN, StepEntry
-from codeintel_core.telemetry import Run, ledger
+from codeintel_core.telemetry import Run
 
 
 @dataclass
@@ -45,16 +44,15 @@ class Section:
         return found
 
 
-def read(paths: Iterable[Path]) -> tuple[list[Section], int]:
-    """Sections of a run's files in the order they began, and how many lines belong to none (a torn or foreign file)."""
+def read(lines: Iterable[Mapping[str, Any]]) -> tuple[list[Section], int]:
+    """Sections of a run in the order they began, and how many lines belong to none (a torn or foreign file)."""
     sections: dict[str, Section] = {}
     strays = 0
-    for path in paths:
-        for line in ledger.read(path):
-            try:
-                strays += not _take(sections, line)
-            except (KeyError, TypeError, ValueError):
-                strays += 1
+    for line in lines:
+        try:
+            strays += not _take(sections, line)
+        except (KeyError, TypeError, ValueError):
+            strays += 1
     return sorted(sections.values(), key=lambda section: section.at), strays
 
 

@@ -54,8 +54,8 @@ def _samples(folder: Path) -> list[tuple[str, str, float]]:
         try:
             if path.stat().st_size > _MAX_BYTES:
                 continue
-            lines = ledger.read(path)
-        except OSError:  # retention took it
+            lines = ledger.read_file(path)
+        except OSError:  # retention took it, or the run goes on and has no file yet
             continue
         found += [
             (path.stem, str(line["kind"]), float(line["duration_ms"]))

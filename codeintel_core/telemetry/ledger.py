@@ -1,43 +1,73 @@
-"""The step ledger: append-only JSON lines, one file per run, one write per line; never breaks a request.
+"""The step ledger: append-only JSON lines, one file per run; never breaks a request.
 
-What is written survives a killed process: it is the kernel's. Texts in lines are redacted before they get here.
+While a run goes on its lines are in a page (`pages`), from its end on in a file of its own (`filing`). Lines that find
+no page go to the file at once, one write per line. Either way what is appended survives a killed process.
 """
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-from codeintel_core.telemetry import metrics, redaction
-
-if TYPE_CHECKING:
-    from codeintel_core.telemetry.runs import StepRecord
-
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+from codeintel_core.telemetry import filing, metrics, pages
+from codeintel_core.telemetry.pages import Page
 
 
 class Ledger:
-    """Writer of one run's ledger file under `ledger/date=YYYY-MM-DD/<run_id>.jsonl`; the first line makes the file."""
+    """Writer of one run's lines, those of `ledger/date=YYYY-MM-DD/<run_id>.jsonl`; the first one opens it."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
-        self._folder = f"{folder}/date={datetime.now(UTC).date().isoformat()}"
-        self._name = f"{self._folder}/{run_id}.jsonl"
+        self._folder = folder
+        self._name = f"date={datetime.now(UTC).date().isoformat()}/{run_id}.jsonl"
+        self._lock = threading.Lock()
+        self._page: Page | None = None
         self._file: FileIO | None = None
         self._is_torn = False
         self._is_open = True
 
     @property
     def path(self) -> Path:
-        """The file."""
-        return Path(self._name)
+        """The file; when the run has ended it is there, or soon."""
+        return self._folder / self._name
 
     def append(self, lines: bytes) -> None:
-        """Append whole lines in one write call, so that those of threads do not mix."""
+        """Append whole lines together, so that those of threads do not mix."""
+        with self._lock:
+            if self._page is None and self._file is None:
+                if not self._is_open:
+                    return
+                self._page = filing.take(self._folder, self._name)
+            if self._page is None:
+                self._write(lines)
+            elif not self._page.append(lines):
+                self._leave_page(lines)
+
+    def close(self) -> None:
+        """Close the file, or have it made; further lines are dropped."""
+        with self._lock:
+            self._is_open = False
+            if self._page is not None:
+                filing.file_later(self._page)
+                self._page = None
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _leave_page(self, lines: bytes) -> None:
+        """Go on in the file: a long run, or the child of a fork."""
+        page, self._page = self._page, None
+        if page is not None:
+            self._write(page.content() + lines)
+            page.give_back()
+
+    def _write(self, lines: bytes) -> None:
         file = self._file or self._made()
         if file is None:
             return
@@ -50,96 +80,74 @@ class Ledger:
         except (OSError, ValueError):
             metrics.TELEMETRY_ERRORS.inc()
 
-    def close(self) -> None:
-        """Close the file; further lines are dropped."""
-        self._is_open = False
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
     def _made(self) -> FileIO | None:
-        if not self._is_open:
-            return None
         try:
+            path = os.fspath(self.path)
             try:
-                self._file = FileIO(self._name, "ab")
+                self._file = FileIO(path, "ab")
             except FileNotFoundError:  # the first run of the day
-                os.makedirs(self._folder, exist_ok=True)
-                self._file = FileIO(self._name, "ab")
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                self._file = FileIO(path, "ab")
         except OSError:
             self._is_open = False
             metrics.TELEMETRY_ERRORS.inc()
         return self._file
 
 
-def head(
-    run_id: str, section: str, operation: str, trace_id: str, session_id: str, caller: str, started_at: datetime
-) -> bytes:
-    """The first line of a run."""
-    row = {
-        "run_id": run_id, "section": section, "ms": 0.0, "event": "run", "operation": operation, "trace_id": trace_id,
-        "session_id": redaction.masked(session_id), "at": started_at.isoformat(), "caller": redaction.masked(caller),
-    }  # fmt: skip
-    return _json(row, "session_id")
-
-
-def begin(run_id: str, section: str, ms: float, kind: str, span_id: str) -> bytes:
-    """The line of a step that starts. Half of all lines: put together by hand, since nothing in it needs quoting."""
-    return (
-        f'{{"run_id":"{run_id}","section":"{section}","ms":{ms:.3f},"event":"begin","kind":"{kind}",'
-        f'"span_id":"{span_id}"}}\n'
-    ).encode()
-
-
-def end(run_id: str, section: str, record: StepRecord) -> bytes:
-    """The line of a step that ended."""
-    kind, status, reason, start_ms, duration_ms, attributes, span_id, parent_id, detail = record
-    row = {
-        "run_id": run_id, "section": section, "ms": start_ms + duration_ms, "event": "end", "kind": kind,
-        "span_id": span_id, "parent_id": parent_id, "status": status.value, "reason": reason, "detail": detail,
-        "start_ms": start_ms, "duration_ms": duration_ms, "attributes": attributes,
-    }  # fmt: skip
-    return _json(row, "attributes")
-
-
-def done(run_id: str, section: str, ms: float, status: str) -> bytes:
-    """The last line of a run."""
-    return _json({"run_id": run_id, "section": section, "ms": ms, "event": "done", "status": status})
-
-
-def _json(row: dict[str, Any], foreign: str = "") -> bytes:
-    """A line; without its field of foreign values when that cannot be written, for a missing line means something."""
-    try:
-        return orjson.dumps(row, str, _OPTIONS)
-    except TypeError:
-        metrics.TELEMETRY_ERRORS.inc()
-        return orjson.dumps({key: value for key, value in row.items() if key != foreign}, str, _OPTIONS)
-
-
 def find(folder: Path, run_id: str) -> list[Path]:
-    """Files of a run, oldest day first; a run that passes midnight has two. `run_id` must be a canonical UUID."""
-    return sorted(folder.glob(f"date=*/{run_id}.jsonl"))
+    """Files of a run, oldest day first; a run that passes midnight has two, one that goes on may have none yet.
+
+    `run_id` must be a canonical UUID.
+    """
+    filing.settle()
+    held = {folder / name for name, _ in pages.held(folder) if name.endswith(f"/{run_id}.jsonl")}
+    return sorted(held.union(folder.glob(f"date=*/{run_id}.jsonl")))
 
 
 def newest(folder: Path, count: int) -> list[Path]:
-    """The files written last, the last one first; looks at the newest days only."""
-    found: list[tuple[float, Path]] = []
+    """The files written last, the last one first, those of runs that go on too; looks at the newest days only."""
+    filing.settle()
+    found = {folder / name: _written_at(lines) for name, lines in pages.held(folder)}
     for day in sorted(folder.glob("date=*"), reverse=True):
         with os.scandir(day) as entries:
-            found += [(entry.stat().st_mtime, Path(entry.path)) for entry in entries if entry.name.endswith(".jsonl")]
+            found |= {Path(entry.path): entry.stat().st_mtime for entry in entries if entry.name.endswith(".jsonl")}
         if len(found) >= count:
             break
-    return [path for _, path in sorted(found, reverse=True)[:count]]
+    return sorted(found, key=lambda path: (found[path], path), reverse=True)[:count]
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a ledger file; a torn last line is left out."""
+def read(folder: Path, run_id: str) -> list[dict[str, Any]]:
+    """All whole lines of a run, each once; a torn one is left out. `run_id` must be a canonical UUID."""
+    filing.settle()
+    mine = f'{{"run_id":"{run_id}"'.encode()
+    held = [line for _, lines in pages.held(folder) for line in lines.split(b"\n") if line.startswith(mine)]
+    filed = [  # after the pages: a run leaves its page when it has its file
+        line for path in sorted(folder.glob(f"date=*/{run_id}.jsonl")) for line in path.read_bytes().split(b"\n")
+    ]
+    return _parsed(dict.fromkeys([*filed, *held]))
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of one file of a run that has ended."""
+    return _parsed(path.read_bytes().split(b"\n"))
+
+
+def _parsed(raw: Iterable[bytes]) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
-    for raw in path.read_bytes().split(b"\n"):
+    for one in raw:
         try:
-            line = orjson.loads(raw)
+            line = orjson.loads(one)
         except orjson.JSONDecodeError:
             continue
         if isinstance(line, dict):
             lines.append(line)
     return lines
+
+
+def _written_at(lines: bytes) -> float:
+    """When the last line was written: seconds since the epoch, as files say it."""
+    found = _parsed(lines.split(b"\n"))
+    try:
+        return (datetime.fromisoformat(found[0]["at"]) + timedelta(milliseconds=found[-1]["ms"])).timestamp()
+    except (IndexError, KeyError, TypeError, ValueError):
+        return 0.0

@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from codeintel_core.telemetry import conventions as names
-from codeintel_core.telemetry import ledger as ledgers
+from codeintel_core.telemetry import lines as ledger_lines
 from codeintel_core.telemetry import metrics, position, providers
 from codeintel_core.telemetry.conventions import Status
 from codeintel_core.telemetry.ledger import Ledger
@@ -94,7 +94,7 @@ class Run:
             self._open[step.span_id] = step
             if self.ledger is not None:
                 start_ms = (step.started - self.started_monotonic) * 1000
-                line = ledgers.begin(self.run_id, self.span_id, start_ms, step.kind, step.span_id)
+                line = ledger_lines.begin(self.run_id, self.span_id, start_ms, step.kind, step.span_id)
                 self.ledger.append(line if self._has_header else self._header() + line)
 
     def add(self, record: StepRecord) -> None:
@@ -103,7 +103,7 @@ class Run:
             return
         self._keep(record)
         if self.ledger is not None:
-            self.ledger.append(ledgers.end(self.run_id, self.span_id, record))
+            self.ledger.append(ledger_lines.end(self.run_id, self.span_id, record))
         self._open.pop(record.span_id, None)  # not before it is written: `settle` waits for it
 
     def note(self, record: StepRecord) -> None:
@@ -113,8 +113,8 @@ class Run:
                 return
             self._keep(record)
             if self.ledger is not None:
-                line = ledgers.begin(self.run_id, self.span_id, record.start_ms, record.kind, record.span_id)
-                line += ledgers.end(self.run_id, self.span_id, record)
+                line = ledger_lines.begin(self.run_id, self.span_id, record.start_ms, record.kind, record.span_id)
+                line += ledger_lines.end(self.run_id, self.span_id, record)
                 self.ledger.append(line if self._has_header else self._header() + line)
 
     def close(self, status: str) -> None:
@@ -124,7 +124,7 @@ class Run:
         self.settle()
         if self.ledger is not None:
             if self._has_header or not self.is_lazy:
-                line = ledgers.done(self.run_id, self.span_id, self.elapsed_ms, status)
+                line = ledger_lines.done(self.run_id, self.span_id, self.elapsed_ms, status)
                 self.ledger.append(line if self._has_header else self._header() + line)
             self.ledger.close()
 
@@ -151,7 +151,7 @@ class Run:
     def _header(self) -> bytes:
         """The first line; it is written together with the line after it."""
         self._has_header = True
-        return ledgers.head(
+        return ledger_lines.head(
             self.run_id, self.span_id, self.operation, self.trace_id, self.session_id, self.caller, self.started_at
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from codeintel_core.home import Home
+from codeintel_core.telemetry import filing
 from codeintel_core.traces import tables
 
 _DATE = "date="
@@ -30,6 +31,7 @@ def expire(home: Home, today: date, *, trace_days: int, ledger_days: int, dry_ru
         if tables.EMPTY_DAY not in folder.name and date.fromisoformat(folder.name.removeprefix(_DATE)) < oldest_ledger
     ]
     if not dry_run:
+        filing.recover(home.ledger)
         for folder in ledgers:
             shutil.rmtree(folder, ignore_errors=True)
     return Expired(

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +108,8 @@ def leave_during(url: str, tool: str, asked: dict[str, str], run_id: str, accept
         until(is_there)
 
 
-def ledger_of(services: Services, run_id: str) -> Path:
-    return services.home.ledger / f"date={datetime.now(UTC):%Y-%m-%d}" / f"{run_id}.jsonl"
+def ledger_of(services: Services, run_id: str) -> list[dict[str, Any]]:
+    return read_ledger(services.home.ledger, run_id)
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
@@ -127,13 +126,12 @@ def test_a_client_that_leaves_frees_its_slot_and_stops_its_work(
     run_id = f"{len(stage):08x}-0000-4000-8000-{abs(hash(accept)) % 10**12:012d}"
     try:
         leave_during(url, "answer", QUESTION, run_id, accept, lambda: held.entered == 1)
-        ledger = ledger_of(services, run_id)
-        until(lambda: read_ledger(ledger)[-1]["event"] == "done")
-        assert read_ledger(ledger)[-1]["status"] == "cancelled"
+        until(lambda: ledger_of(services, run_id)[-1]["event"] == "done")
+        assert ledger_of(services, run_id)[-1]["status"] == "cancelled"
         until(lambda: in_flight("answer") == 0)
     finally:
         held.release.set()
-    ended = {line["kind"] for line in read_ledger(ledger) if line["event"] == "end"}
+    ended = {line["kind"] for line in ledger_of(services, run_id) if line["event"] == "end"}
     assert "synthesize" not in ended
 
 
@@ -149,9 +147,8 @@ def test_a_tool_whose_client_left_frees_its_slot_and_is_cancelled(
         until(lambda: in_flight("search") == 0)
     finally:
         held.release.set()
-    ledger = ledger_of(services, run_id)
-    until(lambda: read_ledger(ledger)[-1]["event"] == "done")
-    assert read_ledger(ledger)[-1]["status"] == "cancelled"
+    until(lambda: ledger_of(services, run_id)[-1]["event"] == "done")
+    assert ledger_of(services, run_id)[-1]["status"] == "cancelled"
 
 
 def test_jumping_clocks_change_no_budget_and_end_no_scope(

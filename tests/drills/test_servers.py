@@ -18,7 +18,7 @@ import pytest
 from codeintel_core.embedding.local import LocalEncoder
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
-from codeintel_core.telemetry.ledger import read as read_ledger
+from codeintel_core.telemetry.ledger import read, read_file
 from codeintel_core.traces import tables
 from codeintel_serving.access import keys
 from codeintel_serving.access.principal import Permission
@@ -84,7 +84,8 @@ def test_sigterm_under_load_drains_finishes_flushes_and_exits_0(home: Home, tmp_
     stored = set(tables.read_day(tables.traces(home), day).column("run_id").to_pylist())
     assert {run_id for run_id, _, _ in results} <= stored
     for run_id, _, _ in results:
-        assert read_ledger(home.ledger / f"date={day}" / f"{run_id}.jsonl")[-1]["event"] == "done"
+        assert read_file(home.ledger / f"date={day}" / f"{run_id}.jsonl")[-1]["event"] == "done"
+    assert not list(home.ledger.glob("live/*.pages")), "nothing is left to recover"
 
 
 def test_what_is_in_flight_is_cut_at_the_end_of_its_grace(home: Home, tmp_path: Path) -> None:
@@ -100,13 +101,12 @@ def test_what_is_in_flight_is_cut_at_the_end_of_its_grace(home: Home, tmp_path: 
                 asked = pool.submit(
                     httpx.post, f"{server.url}/answer", json=body, timeout=90, headers={"X-Run-ID": run_id}
                 )
-                ledger = home.ledger / f"date={datetime.now(UTC):%Y-%m-%d}" / f"{run_id}.jsonl"
-                until(lambda: ledger.is_file() and '"prompt.build"' in ledger.read_text())
+                until(lambda: any(line.get("kind") == "prompt.build" for line in read(home.ledger, run_id)))
                 server.terminate()
                 assert server.exit_code() == 0
                 with suppress(httpx.HTTPError):  # it may be cut without a word
                     assert asked.result(60).json()["code"] == "overloaded"
-        assert read_ledger(ledger)[-1]["status"] == "cancelled"
+        assert read(home.ledger, run_id)[-1]["status"] == "cancelled"
         rows = tables.read_day(tables.traces(home), f"{datetime.now(UTC):%Y-%m-%d}").to_pylist()
         assert [row["status"] for row in rows if row["run_id"] == run_id] == ["cancelled"]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from codeintel_core.home import Home
 from codeintel_core.scope import Scope
+from codeintel_core.telemetry import ledger
 from codeintel_pipelines import runs
 from tests.conftest import Repo
 from tests.pipelines.conftest import FILES, add_and_build, opened, tables
@@ -36,7 +35,7 @@ def test_first_build_publishes_everything(home: Home, source: Repo) -> None:
     symbols = {name for (name,) in _rows(home, manifest, "symbols.parquet", ["name"])}
     assert {"tokenize_expression", "ExpressionParser", "parse_term", "WriteSnapshot"} <= symbols
     assert manifest.dagster_run_id
-    assert (home.ledger).rglob(f"{manifest.dagster_run_id}.jsonl")
+    assert ledger.find(home.ledger, manifest.dagster_run_id)
     kept = source.path  # the mirror pins the commit under a ref of the generation
     source.git(
         "--git-dir",
@@ -105,8 +104,7 @@ def test_skipped_files_are_counted_with_a_reason(home: Home, source: Repo) -> No
 
 def test_the_steps_of_a_build_are_in_the_ledger(home: Home, source: Repo) -> None:
     manifest = add_and_build(home, source)
-    (path,) = home.ledger.rglob(f"{manifest.dagster_run_id}.jsonl")
-    ended = [json.loads(line) for line in path.read_text().splitlines() if '"event":"end"' in line]
+    ended = [line for line in ledger.read(home.ledger, manifest.dagster_run_id) if line["event"] == "end"]
     kinds = [line["kind"] for line in ended if line["kind"].startswith("build.")]
     assert set(kinds) == {"build.plan", "build.chunks", "build.embeddings", "build.dense", "build.lexical",
                           "build.sparse", "build.catalog", "build.publish"}  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 from codeintel_core.home import Home
 from codeintel_core.settings import get_settings
+from codeintel_core.telemetry import ledger
 from codeintel_pipelines import runs
 from codeintel_pipelines.build import ingest, vectors
 from codeintel_pipelines.engines import Ran
@@ -56,8 +56,7 @@ def test_a_crashing_grammar_costs_its_file(
         get_settings.cache_clear()
     assert manifest.coverage == {"crashed": 1, "indexed": len(FILES)}
     assert "its grammar crashes: src/Main.kt" in caplog.text
-    (ledger,) = home.ledger.rglob(f"{manifest.dagster_run_id}.jsonl")
-    steps = [json.loads(line) for line in ledger.read_text().splitlines()]
+    steps = ledger.read(home.ledger, manifest.dagster_run_id)
     step = next(one for one in steps if one.get("kind") == "build.chunks" and one["event"] == "end")["attributes"]
     # The batch of five files, then each of them alone, of which one once more.
     assert (step["engine"], step["workers"], step["retries"]) == ("local", 1, 6)

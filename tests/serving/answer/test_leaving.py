@@ -75,7 +75,7 @@ def has_begun(stage: str, services: Services, endpoint: FakeEndpoint, run_id: st
 
 
 def ledger(services: Services, run_id: str) -> list[dict[str, Any]]:
-    return [line for path in services.home.ledger.glob(f"*/{run_id}.jsonl") for line in read_ledger(path)]
+    return read_ledger(services.home.ledger, run_id)
 
 
 def is_over(services: Services, run_id: str) -> bool:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from workshop import Workshop
 
+from codeintel_core.telemetry import ledger
 from codeintel_core.traces import tables
 
 pytestmark = pytest.mark.e2e
@@ -166,7 +167,8 @@ def test_every_search_and_answer_leaves_a_trace_row(http: httpx.Client, workshop
     assert found[ids[2]]["error"] == "unknown-repository"
     assert found[ids[1]]["candidates"][0]["cited"] is True
     assert not any(c["cited"] for c in found[ids[0]]["candidates"])
-    assert (workshop.home.ledger / f"date={datetime.now(UTC):%Y-%m-%d}" / f"{ids[1]}.jsonl").is_file()
+    (path,) = ledger.find(workshop.home.ledger, ids[1])
+    assert path.read_bytes().count(b"\n") > 2
 
 
 def test_ids_are_kept_or_replaced_and_on_every_answer(http: httpx.Client) -> None:

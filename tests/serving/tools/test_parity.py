@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from workshop import Workshop
 
 from codeintel_core.settings import get_settings
+from codeintel_core.telemetry import ledger
 from codeintel_serving.cli import app
 from codeintel_serving.tools.registry import SERVED_ONLY, SUMMARIES, all_tools, load
 
@@ -138,8 +139,7 @@ def test_every_call_leaves_a_ledger_with_its_steps(http: httpx.Client, workshop:
     }  # fmt: skip
     for tool, kind in kinds.items():
         run_id = http.post(load(tool).path, json=REQUESTS[tool][0]).json()["run_id"]
-        (ledger,) = workshop.home.ledger.glob(f"*/{run_id}.jsonl")
-        ended = {line["kind"] for line in map(json.loads, ledger.read_text().splitlines()) if line["event"] == "end"}
+        ended = {line["kind"] for line in ledger.read(workshop.home.ledger, run_id) if line["event"] == "end"}
         assert {"tool", "scope.resolve", kind} <= ended
 
 
