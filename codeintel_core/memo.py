@@ -70,6 +70,11 @@ class Memo(Generic[_K, _V]):
         mine.set_result(value)
         return self._counted(value, "miss")
 
+    def clear(self) -> None:
+        """Forget all values."""
+        with self._lock:
+            self._kept.clear()
+
     def _counted(self, value: _V, result: str) -> tuple[_V, str]:
         metrics.CACHE_REQUESTS.labels(self._name, result).inc()
         return value, result

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from typing import Any
 
 from cachetools import TTLCache
 
@@ -14,9 +15,11 @@ from codeintel_core.generations.manifest import NOT_CONFIGURED
 from codeintel_core.generations.reader import Library
 from codeintel_core.repository.lag import Lag, lag
 from codeintel_core.retrieval.engine import TUNING
-from codeintel_core.telemetry import step
+from codeintel_core.telemetry import Status, note, step
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import Coverage, IndexEntry
+
+_STEP = "index.freshness"
 
 
 class Freshness:
@@ -24,8 +27,9 @@ class Freshness:
 
     def __init__(self, library: Library, ttl_s: float) -> None:
         """`ttl_s`: how long a count of commits is kept; it costs two git processes, too much for every request."""
-        self._library = library
-        self._behind: TTLCache[str, Lag] = TTLCache(1_000, ttl_s)
+        self._library, self._ttl_s = library, ttl_s
+        self._behind: TTLCache[str, tuple[Lag, float]] = TTLCache(1_000, 2 * ttl_s)  # with when it was counted
+        self._counting = set[str]()
         self._lock = threading.Lock()
 
     def entry(self, generation: Generation) -> IndexEntry:
@@ -45,20 +49,30 @@ class Freshness:
 
     def entries(self, generations: Sequence[Generation]) -> list[IndexEntry]:
         """Index entries in the order of the generations."""
-        with step("index.freshness", repositories=len(generations)) as current:
+        with step(_STEP, repositories=len(generations)) as current:
             found = [self.entry(generation) for generation in generations]
-            current.set(
-                commits_behind=max((entry.commits_behind or 0 for entry in found), default=0),
-                minutes_behind=max((entry.minutes_behind or 0.0 for entry in found), default=0.0),
-                secondary_ratio=max((round(g.manifest.counts.compaction_ratio, 4) for g in generations), default=0.0),
-                degraded=sum(entry.status == "degraded" for entry in found),
-            )
+            current.set(**_facts(generations, found))
+        return found
+
+    def noted(self, generations: Sequence[Generation]) -> list[IndexEntry]:
+        """As `entries`, for generations that are `known`: nothing is counted, and the step takes no time."""
+        found = [self.entry(generation) for generation in generations]
+        note(_STEP, Status.COMPLETED, repositories=len(generations), **_facts(generations, found))
         return found
 
     def known(self, generation: Generation) -> Lag | None:
-        """The lag as it was last counted, None when it was not lately; counts nothing."""
+        """The lag as it was last counted, None when it was not lately; counts nothing.
+
+        While somebody counts again, what was counted before still serves the others.
+        """
         with self._lock:
-            return self._behind.get(generation.manifest.gen_id)
+            return self._known(generation.manifest.gen_id)
+
+    def _known(self, gen_id: str) -> Lag | None:
+        found = self._behind.get(gen_id)
+        if found is None or (time.monotonic() - found[1] > self._ttl_s and gen_id not in self._counting):
+            return None
+        return found[0]
 
     def problem(self, generation: Generation) -> str:
         """Why this generation is not all there could be, '' when it is."""
@@ -67,13 +81,29 @@ class Freshness:
 
     def _lag(self, generation: Generation) -> Lag:
         gen_id = generation.manifest.gen_id
-        with self._lock, suppress(KeyError):  # no `in` before it: an entry may expire between two looks
-            known: Lag = self._behind[gen_id]
-            return known
-        found = lag(self._library.home, generation.repo, generation.manifest.commit)
         with self._lock:
-            self._behind[gen_id] = found
+            known = self._known(gen_id)
+            if known is not None:
+                return known
+            self._counting.add(gen_id)
+        try:
+            found = lag(self._library.home, generation.repo, generation.manifest.commit)
+            with self._lock:
+                self._behind[gen_id] = found, time.monotonic()
+        finally:
+            with self._lock:
+                self._counting.discard(gen_id)
         return found
+
+
+def _facts(generations: Sequence[Generation], entries: Sequence[IndexEntry]) -> dict[str, Any]:
+    """How far the worst of them is behind, for the step."""
+    return {
+        "commits_behind": max((entry.commits_behind or 0 for entry in entries), default=0),
+        "minutes_behind": max((entry.minutes_behind or 0.0 for entry in entries), default=0.0),
+        "secondary_ratio": max((round(g.manifest.counts.compaction_ratio, 4) for g in generations), default=0.0),
+        "degraded": sum(entry.status == "degraded" for entry in entries),
+    }
 
 
 def pending(generation: Generation) -> str:

@@ -17,7 +17,7 @@ from codeintel_core.home import Home
 from codeintel_core.reports.run_report import report_of
 from codeintel_core.retrieval.engine import Hit, SearchResult
 from codeintel_core.telemetry import Run, Status, StepRecord, current_run, metrics, providers, run, step
-from codeintel_core.traces.record import AnswerTrace, TraceJournal
+from codeintel_core.traces.record import AnswerTrace, TraceJournal, stage_rows
 from codeintel_serving.access.principal import LOCAL, Principal
 from codeintel_serving.models import IndexEntry, StageModel
 
@@ -112,15 +112,17 @@ def _findings(ended: Run, trace: AnswerTrace) -> list[str]:
 
 def stages_of(steps: Sequence[StepRecord]) -> list[StageModel]:
     """The audit trail of an answer: what each step did."""
-    return _STAGES.validate_python([
-        {"name": s.kind, "status": s.status.value, "reason": s.reason, "start_ms": s.start_ms, "ms": s.duration_ms}
-        for s in steps
-    ])  # fmt: skip
+    return _STAGES.validate_python(stage_rows(steps))
 
 
 def note_generations(trace: AnswerTrace, generations: Sequence[Generation]) -> None:
     """Say which generations were searched."""
-    trace.generations = [
+    trace.generations = generations_of(generations)
+
+
+def generations_of(generations: Sequence[Generation]) -> list[dict[str, str]]:
+    """Generations as a trace row names them."""
+    return [
         {
             "repo": g.manifest.repo,
             "gen_id": g.manifest.gen_id,
@@ -141,13 +143,27 @@ def note_lags(trace: AnswerTrace, index: Sequence[IndexEntry]) -> None:
 
 def note_hits(trace: AnswerTrace, found: SearchResult, cited: Mapping[int, int] = MappingProxyType({})) -> None:
     """Keep the hits with their rank in each channel that found them; `cited`: chunk id -> number."""
+    note_result(trace, found)
+    trace.fusion, trace.candidates = fusion_of(found), candidates_of(found, cited)
+
+
+def note_result(trace: AnswerTrace, found: SearchResult) -> None:
+    """Say what kind of query it was and which tuning counted."""
     trace.query_kind = found.profile.kind.value
     trace.tuning_id = found.tuned.tuning_id
-    trace.fusion = [
+
+
+def fusion_of(found: SearchResult) -> list[dict[str, object]]:
+    """Weight and range of each channel, as a trace row has them."""
+    return [
         {"channel": name, "weight": found.weights[name], "low": low, "high": high}
         for name, (low, high) in found.ranges.items()
     ]
-    trace.candidates = [_candidate(hit, cited.get(hit.chunk.chunk_id, 0)) for hit in found.hits]
+
+
+def candidates_of(found: SearchResult, cited: Mapping[int, int] = MappingProxyType({})) -> list[dict[str, object]]:
+    """The hits as a trace row has them."""
+    return [_candidate(hit, cited.get(hit.chunk.chunk_id, 0)) for hit in found.hits]
 
 
 def _candidate(hit: Hit, citation: int) -> dict[str, object]:

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from codeintel_core.chunking.languages import LANGUAGES
 from codeintel_core.errors import (
@@ -24,13 +25,15 @@ from codeintel_core.generations.reader import Library
 from codeintel_core.home import unknown_repository
 from codeintel_core.repository import groups
 from codeintel_core.scope import Scope
-from codeintel_core.telemetry import step
+from codeintel_core.telemetry import Status, note, step
 from codeintel_serving.access.principal import Permission
 from codeintel_serving.cursors import Cursor
 from codeintel_serving.models import PagedRequest, ScopeModel, ToolRequest
 from codeintel_serving.recording import Caller
 
 _MOST_GROUPS = 20
+_MOST_AT_ONCE = 50
+_STEP = "scope.resolve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,19 @@ class Resolved:
     scope: Scope
     generations: list[Generation]
     cursor: Cursor | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What there is to see, for the step."""
+        return {
+            "generations": len(self.generations),
+            "filtered": self.scope.filters_chunks,
+            "paged": self.cursor is not None,
+        }
+
+    def note(self, asked: ScopeModel) -> None:
+        """Record the step of what was resolved by `Resolver.pin_open`."""
+        facts: dict[str, Any] = {**asked.facts(), **self.facts()}
+        note(_STEP, Status.COMPLETED, **facts)
 
 
 class Resolver:
@@ -92,7 +108,7 @@ class Resolver:
             StaleCursor: the cursor's generations are gone.
         """
         with ExitStack() as pins:
-            with step("scope.resolve", **request.scope.facts()) as current:
+            with step(_STEP, **request.scope.facts()) as current:
                 if request.scope_id:
                     raise UnknownScope("a handle that was not opened")
                 asked = request.scope
@@ -106,9 +122,31 @@ class Resolver:
                     is_open = bool(asked.groups) or not asked.repos
                     pin = self._library.pin(names, asked.as_of, only_kept=is_open)
                     generations = pins.enter_context(pin) if names else _nothing()
-                scope = replace(scope, repos=tuple(generation.repo for generation in generations))
-                current.set(generations=len(generations), filtered=scope.filters_chunks, paged=cursor is not None)
-            yield Resolved(scope, generations, cursor)
+                resolved = _resolved(scope, generations, cursor)
+                current.set(**resolved.facts())
+            yield resolved
+
+    @contextmanager
+    def pin_open(self, request: PagedRequest, caller: Caller) -> Iterator[Resolved | None]:
+        """Pin what a first page of now sees, None when something would have to be opened first; records no step.
+
+        It waits for nothing but the names of the registered repositories, and looks at few of those.
+
+        Raises:
+            CodeIntelError: as `pin`.
+        """
+        asked = request.scope
+        if request.scope_id or request.cursor or asked.as_of or asked.groups:
+            yield None
+            return
+        scope = _checked(asked)
+        names = self.repositories(asked, caller)
+        with ExitStack() as pins:
+            generations = self._pin_open(names, pins, only_kept=not asked.repos)
+            yield _resolved(scope, generations, None) if generations else None
+
+    def _pin_open(self, names: Sequence[str], pins: ExitStack, *, only_kept: bool) -> list[Generation] | None:
+        return self._library.pin_open(names, pins, only_kept=only_kept) if len(names) <= _MOST_AT_ONCE else None
 
     def _pin_again(self, cursor: Cursor, names: Sequence[str], pins: ExitStack) -> list[Generation]:
         """The generations of the cursor's first page."""
@@ -123,6 +161,10 @@ class Resolver:
             pins.callback(generation.release)
             pinned.append(generation)
         return pinned
+
+
+def _resolved(scope: Scope, generations: list[Generation], cursor: Cursor | None) -> Resolved:
+    return Resolved(replace(scope, repos=tuple(generation.repo for generation in generations)), generations, cursor)
 
 
 def _nothing() -> list[Generation]:

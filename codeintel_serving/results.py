@@ -12,7 +12,9 @@ from codeintel_core.retrieval.modes import Mode
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry import Status, note
 
-_Key = tuple[tuple[str, ...], str, Scope, Mode, int, int | None, str]
+Index = tuple[tuple[str, ...], str, Scope]
+"""What was searched: ids of the generations, id of the tuning, scope with the repositories that the caller sees."""
+_Key = tuple[Index, Mode, int, int | None, str]
 
 
 class CachedSearch:
@@ -21,6 +23,15 @@ class CachedSearch:
     def __init__(self, engine: SearchEngine, entries: int, budget_s: float) -> None:
         self._engine, self._budget_s = engine, budget_s
         self._memo: Memo[_Key, SearchResult] = Memo("results", entries)
+
+    def index(self, generations: Sequence[Generation], scope: Scope) -> Index:
+        """What a search would be kept under besides its question: with anything else in it, it is searched anew."""
+        gen_ids = tuple(generation.manifest.gen_id for generation in generations)
+        return gen_ids, self._engine.tuning().tuning_id, scope
+
+    def clear(self) -> None:
+        """Forget all results."""
+        self._memo.clear()
 
     def search(
         self,
@@ -38,17 +49,26 @@ class CachedSearch:
         Raises:
             DeadlineExceeded: the same search, asked by another, did not end in time; else as the engine.
         """
-        gen_ids = tuple(generation.manifest.gen_id for generation in generations)
-        tuning_id = self._engine.tuning().tuning_id
+        index = self.index(generations, scope)
         until = deadline or Deadline.after(2 * self._budget_s)
         found, result = self._memo.get(
-            (gen_ids, tuning_id, scope, mode, limit, per_file, query.strip()),
+            (index, mode, limit, per_file, query.strip()),
             lambda: self._engine.search(
                 query, generations, scope=scope, limit=limit, mode=mode, deadline=deadline, per_file=per_file
             ),
             until,
-            keep=lambda found: not found.degraded and not found.notes and found.tuned.tuning_id == tuning_id,
+            keep=lambda found: may_be_kept(found, index),
         )
         if result != "miss":
-            note("cache.results", Status.COMPLETED, result=result, hits=len(found.hits), per_file=per_file or 0)
+            note_hit(found, result, per_file)
         return found
+
+
+def may_be_kept(found: SearchResult, index: Index) -> bool:
+    """Whether a result is whole, and of the tuning that it would be kept under."""
+    return not found.degraded and not found.notes and found.tuned.tuning_id == index[1]
+
+
+def note_hit(found: SearchResult, result: str, per_file: int | None) -> None:
+    """Say that nothing was searched; `result` as `Memo.get` names it."""
+    note("cache.results", Status.COMPLETED, result=result, hits=len(found.hits), per_file=per_file or 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 import threading
@@ -25,34 +24,25 @@ from codeintel_core.objects import shared
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
+from codeintel_core.secrets import purged
 from codeintel_core.settings import Settings
-from codeintel_core.stopping import is_given_up
 from codeintel_core.telemetry import metrics
 from codeintel_core.traces.journal import Journal
 from codeintel_core.traces.record import READ, Feedback, TraceJournal
-from codeintel_serving import feedback, freshness
+from codeintel_serving import feedback
 from codeintel_serving.access.keys import KeyRing
 from codeintel_serving.access.principal import Permission
-from codeintel_serving.budgeting import page
 from codeintel_serving.encoder import LazyEncoder, query_encoder, sparse_query_encoder
 from codeintel_serving.feedback import FeedbackRequest, FeedbackResponse
 from codeintel_serving.freshness import Freshness
-from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit, suspicions
 from codeintel_serving.models import SearchRequest, SearchResponse
 from codeintel_serving.probes import Probes
-from codeintel_serving.recording import (
-    Asked,
-    Caller,
-    note_generations,
-    note_hits,
-    note_lags,
-    recorded,
-    stages_of,
-)
+from codeintel_serving.recording import Caller
 from codeintel_serving.resolving import Resolver
 from codeintel_serving.results import CachedSearch
 from codeintel_serving.run_reports import RunpackWriter
 from codeintel_serving.scope.handles import Scopes
+from codeintel_serving.searching import Searching
 
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
@@ -90,7 +80,9 @@ class Services:
         self.freshness = Freshness(self.library, settings.watch_interval_s)
         self.resolver = Resolver(self.library)
         self.scopes = Scopes(settings, self.resolver, self.freshness)
+        self._searching = Searching(settings, self.home, self.resolver, self.results, self.freshness, self.journal)
         self.runpacks = RunpackWriter(self.home, settings, self._readiness)
+        self._purged = purged.CurrentList(self.home.purged)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping, self._draining = threading.Event(), threading.Event()
         self._background: list[threading.Thread] = []
@@ -167,50 +159,11 @@ class Services:
             CodeIntelError: with the reason, after the trace row was written.
             CancelledError: it was given up meanwhile: nobody waits any more.
         """
-        asked = Asked(
-            "search",
-            request.query,
-            request.scope.model_dump_json(),
-            request.mode.value,
-            self.settings.retrieval_budget_ms,
-            self.settings.retrieval_budget_ms,
-        )
-        with (
-            recorded(asked, caller, self.home, self.journal) as (current, trace),
-            self.resolver.pin(request, caller) as resolved,
-        ):
-            generations = resolved.generations
-            note_generations(trace, generations)
-            found = self.results.search(
-                request.query,
-                generations,
-                scope=resolved.scope,
-                limit=request.limit,
-                per_file=request.per_file,
-                mode=request.mode,
-                deadline=Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None,
-            )
-            if is_given_up():
-                raise asyncio.CancelledError("the caller left")
-            note_hits(trace, found)
-            weights = found.weights if request.explain else None
-            hits = [search_hit(hit, weights, found.tuned.tuning_id) for hit in found.hits]
-            shown = page(hits, request, resolved, shorter_hit, file_of_hit)
-            index = self.freshness.entries(generations)
-            note_lags(trace, index)
-            searched = freshness.coverage(generations, found.degraded, found.idle)
-            trace.limits = [*freshness.warnings(index, searched), *found.notes, *suspicions(found.hits)]
-            trace.status = "ok" if found.hits else "empty"
-            return SearchResponse(
-                results=shown.items,
-                index=index,
-                coverage=searched,
-                budget=shown.budget,
-                run_id=current.run_id,
-                trace_id=current.trace_id,
-                warnings=trace.limits,
-                stages=stages_of(current.steps),
-            )
+        return self._searching.search(request, caller)
+
+    def recall(self, request: SearchRequest, caller: Caller) -> bytes | None:
+        """What `search` would answer, as JSON, when all of it is in memory; waits for nothing. None: ask `search`."""
+        return self._searching.recall(request, caller)
 
     def feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackResponse:
         """Store what a caller says about an answer.
@@ -254,13 +207,15 @@ class Services:
             self._stopping.wait(interval_s)
 
     def _refresh(self, repos: Sequence[str] = ()) -> None:
-        """Swap in new generations, and run each of their indexes once."""
+        """Swap in new generations, and run each of their indexes once; forget what was kept before a purge."""
         for name in repos or self.home.repository_names():
             if self.library.reader(name).refresh():
                 with self.library.pin([name]) as (generation,):
                     _log.info("serving generation %s", generation.manifest.gen_id)
                     metrics.GENERATION_INFO.labels(name).set(generation.manifest.created_at.timestamp())
                     self._warm_generation(generation)
+        if self._purged.has_changed():  # after it, what was purged is in no generation that a request can pin
+            self._searching.forget()
 
     def _open_old(self, repos: Sequence[str], as_of: str) -> None:
         with self.library.pin(repos, as_of) as generations:

@@ -228,6 +228,25 @@ class Library:
                 raise NotIndexed("nothing is indexed yet; run `codeintel add PATH_OR_URL` and `codeintel build NAME`")
             yield pinned
 
+    def pin_open(self, names: Sequence[str], pins: ExitStack, *, only_kept: bool = False) -> list[Generation] | None:
+        """Pin what serves of each repository until `pins` closes; None when one would have to be opened first.
+
+        `only_kept` leaves out those that have published nothing.
+
+        Raises:
+            UnknownRepository: a name is not registered.
+        """
+        pinned: list[Generation] = []
+        for name in names:
+            serving = self.reader(name).serving
+            if serving is None and only_kept and current_id(self.home.repository(name)) is None:
+                continue
+            if serving is None or not serving.acquire():
+                return None
+            pins.callback(serving.release)
+            pinned.append(serving)
+        return pinned
+
     def close(self) -> None:
         """Retire every served generation."""
         for reader in self._readers.values():

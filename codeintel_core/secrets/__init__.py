@@ -8,9 +8,16 @@ instance, goes through `without_secrets`, whose rules are wider; addresses of re
 from codeintel_core.secrets.files import DenyList, is_denied
 from codeintel_core.secrets.logs import RedactingFormatter
 from codeintel_core.secrets.messages import without_secrets, without_users
-from codeintel_core.secrets.redaction import SECRETS_VERSION, redact, redact_bytes, redact_values, redacted_json
+from codeintel_core.secrets.redaction import (
+    SECRETS_VERSION,
+    redact,
+    redact_bytes,
+    redact_values,
+    redacted_json,
+    redacted_value,
+)
 
 __all__ = [
     "SECRETS_VERSION", "DenyList", "RedactingFormatter", "is_denied", "redact", "redact_bytes", "redact_values",
-    "redacted_json", "without_secrets", "without_users",
+    "redacted_json", "redacted_value", "without_secrets", "without_users",
 ]  # fmt: skip

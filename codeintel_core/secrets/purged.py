@@ -68,17 +68,26 @@ class CurrentList:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: tuple[tuple[int, ...] | None, PurgeList] | None = None
+        self._looked_at: tuple[tuple[int, ...] | None] | None = None
 
     def get(self) -> PurgeList:
         """The list; a look at an unchanged file costs microseconds."""
-        try:
-            stat = self._path.stat()
-            seen: tuple[int, ...] | None = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        except FileNotFoundError:
-            seen = None
+        seen = self._seen()
         if self._known is None or self._known[0] != seen:
             self._known = seen, load(self._path)
         return self._known[1]
+
+    def has_changed(self) -> bool:
+        """Whether the file was replaced since this was last asked; not at first."""
+        known, self._looked_at = self._looked_at, (self._seen(),)
+        return known is not None and known != self._looked_at
+
+    def _seen(self) -> tuple[int, ...] | None:
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def save(path: Path, entries: PurgeList) -> None:

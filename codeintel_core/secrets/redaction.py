@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -75,15 +76,28 @@ def redact_values(value: Any) -> Any:
     return value
 
 
-def redacted_json(row: Mapping[str, Any], option: int = 0) -> bytes:
+def redacted_json(row: Mapping[str, Any], option: int = 0, masked: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
     """A row as JSON with every string in its values redacted; `option` is that of orjson.
 
     Looks at all values at once, and at each only where something in them hints at a secret. Raises what orjson raises.
+
+    Args:
+        row: what is written.
+        option: of orjson.
+        masked: further fields of the row, as `redacted_value` gave them: nobody looks at them again.
     """
     values = orjson.dumps(list(row.values()), option=option)  # quoting adds characters and takes none: hints stay
     if _compiled().hints.Match(values):
         row = redact_values(dict(row))
+    if masked:
+        row = {**row, **{name: orjson.Fragment(value) for name, value in masked.items()}}
     return orjson.dumps(row, option=option)
+
+
+def redacted_value(value: Any) -> bytes:
+    """A value as JSON with every string in it redacted, for `redacted_json` of many rows. Raises what orjson raises."""
+    found = orjson.dumps(value)
+    return orjson.dumps(redact_values(value)) if _compiled().hints.Match(found) else found
 
 
 def _values(rule: Rule, pattern: Any, data: bytes) -> Iterator[tuple[int, int]]:

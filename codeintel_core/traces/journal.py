@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import orjson
@@ -33,12 +34,15 @@ class Journal:
         self._file: BinaryIO | None = None
         self._is_torn = False
 
-    def append(self, at: datetime, row: Mapping[str, Any]) -> bool:
-        """Append one row, secrets masked, to the day of `at` in one write call; False when it could not be stored."""
+    def append(self, at: datetime, row: Mapping[str, Any], masked: Mapping[str, bytes] = MappingProxyType({})) -> bool:
+        """Append one row, secrets masked, to the day of `at` in one write call; False when it could not be stored.
+
+        `masked`: further fields of the row, each as `redacted_value` gave it.
+        """
         try:
-            line = redacted_json(row, orjson.OPT_APPEND_NEWLINE)
+            line = redacted_json(row, orjson.OPT_APPEND_NEWLINE, masked)
             with self._lock:
-                file = self._file_of(f"{at.astimezone(UTC):%Y-%m-%d}")
+                file = self._file_of(at.astimezone(UTC).date().isoformat())
                 if self._is_torn:
                     line = b"\n" + line
                 if file.write(line) != len(line):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from codeintel_core.telemetry import Run, Status, metrics
+from codeintel_core.telemetry import Run, Status, StepRecord, metrics
 from codeintel_core.traces.journal import Journal
 
 _MAY_BE_NAN = ("confidence", "time_to_first_token_ms", "tokens_per_second")
@@ -59,14 +60,13 @@ class AnswerTrace:
     status: str = "ok"
     error: str = ""
     stopped_because: str = ""
+    masked: Mapping[str, bytes] = field(default_factory=dict)
+    """Columns as they are stored (`redacted_value`), where many rows share them; their fields here hold the same."""
 
     def close(self, run: Run) -> AnswerTrace:
         """Take over the steps and times of the run; what still runs is ended as cancelled."""
         run.settle()
-        self.stages = [
-            {"name": s.kind, "status": s.status.value, "reason": s.reason, "start_ms": s.start_ms, "ms": s.duration_ms}
-            for s in run.steps
-        ]
+        self.stages = stage_rows(run.steps)
         latency: dict[str, float] = defaultdict(float)
         for step in run.steps:
             latency[step.kind] += step.duration_ms
@@ -77,13 +77,24 @@ class AnswerTrace:
 
     def as_row(self) -> dict[str, Any]:
         """Plain values; `asked_at` in ISO 8601, NaN as None, valid Unicode."""
-        row = {one.name: getattr(self, one.name) for one in fields(self)}  # not `asdict`: it copies every list deeply
+        row = {name: getattr(self, name) for name in _COLUMNS}  # not `asdict`: it copies every list deeply
         row["asked_at"] = self.asked_at.isoformat()
         row["query"] = self.query.encode("utf-8", "replace").decode()  # lone surrogates are not JSON
         row["query_digest"] = sha256(row["query"].strip().encode()).hexdigest()[:16]
         for name in _MAY_BE_NAN:
             row[name] = None if row[name] != row[name] else row[name]
         return row
+
+
+def stage_rows(steps: Iterable[StepRecord]) -> list[dict[str, Any]]:
+    """Steps as rows and responses have them."""
+    return [
+        {"name": s.kind, "status": s.status.value, "reason": s.reason, "start_ms": s.start_ms, "ms": s.duration_ms}
+        for s in steps
+    ]
+
+
+_COLUMNS = [one.name for one in fields(AnswerTrace) if one.name != "masked"]
 
 
 class TraceJournal(Journal):
@@ -100,7 +111,8 @@ class TraceJournal(Journal):
         except (ValueError, TypeError):
             metrics.TRACES_DROPPED.inc()
             return False
-        return self.append(trace.asked_at, row)
+        masked = {name: value for name, value in trace.masked.items() if name not in self._left_out}
+        return self.append(trace.asked_at, {name: row[name] for name in row if name not in masked}, masked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,9 @@ from codeintel_serving.api.correlation import (
     problem_response,
 )
 from codeintel_serving.api.hosts import Hosts
+from codeintel_serving.api.recall import KnownBodies, Recall
 from codeintel_serving.api.runs import add_runs
-from codeintel_serving.api.tools import OF_ANY, add_tools, in_forms, problems
+from codeintel_serving.api.tools import OF_ANY, add_tools, in_forms, problems, route_of
 from codeintel_serving.exposition import MEDIA_TYPES as METRICS
 from codeintel_serving.exposition import exposed, told_to_siblings
 from codeintel_serving.feedback import FeedbackRequest, FeedbackResponse
@@ -75,7 +76,10 @@ def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
         responses=problems(*OF_ANY),
     )
     settings = services.settings
-    app.add_middleware(Bulkheads, settings)  # the innermost: what waits for a body holds no slot
+    known = KnownBodies(settings.result_cache)
+    add_tools(app, services, known)
+    app.add_middleware(Recall, services, route_of(app, "search"), known)  # the innermost
+    app.add_middleware(Bulkheads, settings)  # inside of what reads the body: what waits for one holds no slot
     app.add_middleware(Bounds, settings.body_timeout_s, settings.concurrent_requests)
     app.add_middleware(Authentication, services.keys, settings)
     app.add_middleware(Hosts, settings.allowed_hosts, settings.allowed_origins)
@@ -83,7 +87,6 @@ def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
     app.add_exception_handler(CodeIntelError, _on_error)
     app.add_exception_handler(HTTPException, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    add_tools(app, services)
     _add_operations(app, services, board, siblings)
     add_runs(app, services, problems(404, 500))
     add_analytics(app, services, problems(401, 403, 422, 500))

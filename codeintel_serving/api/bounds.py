@@ -30,7 +30,8 @@ class _Gone(Exception):
 class Bounds:
     """ASGI middleware: refuses what is too large, too slow, too deep or ambiguous; `HTTPException` says which.
 
-    `scope["state"]["operation"]` becomes the name of what is asked: an MCP tool, or the last part of the path.
+    `scope["state"]["operation"]` becomes the name of what is asked: an MCP tool, or the last part of the path;
+    `scope["state"]["body"]` the whole body.
     """
 
     def __init__(self, app: ASGIApp, body_timeout_s: float, most_open: int) -> None:
@@ -57,7 +58,7 @@ class Bounds:
             except _Gone:
                 return
             call = _checked_json(body) if "json" in headers.get("Content-Type", "") else None
-            scope.setdefault("state", {})["operation"] = _operation(scope["path"], call)
+            scope.setdefault("state", {}).update(operation=_operation(scope["path"], call), body=body)
             await self._app(scope, _replay(body, receive), send)
         finally:
             self._open -= 1

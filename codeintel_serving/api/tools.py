@@ -8,12 +8,15 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.routing import BaseRoute
 
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.answer.events import TraceEvent
 from codeintel_serving.api.correlation import PROBLEM_TYPE, caller_of
-from codeintel_serving.models import AnswerRequest, Envelope, Problem
+from codeintel_serving.api.recall import KnownBodies
+from codeintel_serving.models import AnswerRequest, Envelope, Problem, SearchRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import all_tools
@@ -25,13 +28,13 @@ OF_ANY = (400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 503)
 _OF_TOOLS = (404, 409, 410, 504)
 
 
-def add_tools(app: FastAPI, services: Services) -> None:
-    """Add the route of every tool; `/answer` also speaks events."""
+def add_tools(app: FastAPI, services: Services, known: KnownBodies) -> None:
+    """Add the route of every tool; `/answer` also speaks events. `known` gets the bodies of searches."""
     for tool in all_tools():
         has_events = tool.request is AnswerRequest
         app.add_api_route(
             tool.path,
-            _endpoint(tool, services),
+            _endpoint(tool, services, known),
             methods=["POST"],
             response_model=tool.response,
             responses={**(in_forms(_EVENTS) if has_events else {}), **problems(*_OF_TOOLS)},
@@ -40,6 +43,11 @@ def add_tools(app: FastAPI, services: Services) -> None:
             name=tool.name,
             operation_id=tool.name,
         )
+
+
+def route_of(app: FastAPI, name: str) -> BaseRoute:
+    """The route of the tool of that name."""
+    return next(route for route in app.routes if isinstance(route, APIRoute) and route.operation_id == name)
 
 
 def in_forms(*media_types: str) -> dict[int | str, dict[str, Any]]:
@@ -53,11 +61,13 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "content": content} for status in statuses}
 
 
-def _endpoint(tool: Tool[Any, Any], services: Services) -> Any:
+def _endpoint(tool: Tool[Any, Any], services: Services, known: KnownBodies) -> Any:
     async def endpoint(body: Any, request: Request) -> Any:
         caller = caller_of(request)
         if isinstance(body, AnswerRequest) and _EVENTS in request.headers.get("Accept", ""):
             return EventSourceResponse(_sse(services, body, caller))
+        if isinstance(body, SearchRequest):
+            known.keep(request.state.body, body)
         return await while_connected(request, tool.run(services, body, caller, None))
 
     endpoint.__annotations__["body"] = tool.request  # FastAPI reads the model of the body here

@@ -1,0 +1,67 @@
+"""Searches that were asked before, answered from memory: without the framework behind this layer, and in the loop."""
+
+from __future__ import annotations
+
+from cachetools import LRUCache
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from codeintel_serving.api.correlation import caller_of
+from codeintel_serving.models import SearchRequest
+from codeintel_serving.services import Services
+
+_MOST_BYTES = 10_000
+_JSON = b"application/json"
+
+
+class KnownBodies:
+    """Bodies that were validated, and what they ask: the same bytes ask the same. For one event loop."""
+
+    def __init__(self, entries: int) -> None:
+        """`entries`: most bodies; 0 keeps none."""
+        self._kept: LRUCache[bytes, SearchRequest] = LRUCache(max(1, entries))
+        self._is_off = entries == 0
+
+    def keep(self, body: bytes, request: SearchRequest) -> None:
+        """Remember what a body asks."""
+        if len(body) <= _MOST_BYTES and not self._is_off:
+            self._kept[body] = request
+
+    def get(self, body: bytes) -> SearchRequest | None:
+        """What the body asks, None when it is not known."""
+        found: SearchRequest | None = self._kept.get(body)
+        return found
+
+
+class Recall:
+    """ASGI middleware, the innermost: what `Services.recall` has is answered here; the route has everything else.
+
+    The layers around it have judged the request as any other: its host, key, rate, size and slot.
+    """
+
+    def __init__(self, app: ASGIApp, services: Services, route: BaseRoute, known: KnownBodies) -> None:
+        """`route` names the request in spans and metrics, as if it had answered."""
+        self._app, self._services, self._route, self._known = app, services, route, known
+        self._path = getattr(route, "path", "")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        found = await self._recalled(scope) if scope["type"] == "http" and scope["path"] == self._path else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        headers = [(b"content-length", str(len(found)).encode()), (b"content-type", _JSON)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": found})
+
+    async def _recalled(self, scope: Scope) -> bytes | None:
+        asked = self._known.get(scope["state"]["body"])
+        if asked is None or scope["method"] != "POST" or (b"content-type", _JSON) not in scope["headers"]:
+            return None
+        caller = caller_of(Request(scope))
+        opened = await self._services.scopes.opened(asked, caller)
+        found = self._services.recall(opened, caller)
+        if found is not None:
+            scope["route"] = self._route
+        return found

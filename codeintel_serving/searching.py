@@ -1,0 +1,149 @@
+"""Searches as the faces ask them: one trace row each, whether something was searched or the page was in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import orjson
+
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import CodeIntelError
+from codeintel_core.home import Home
+from codeintel_core.settings import Settings
+from codeintel_core.stopping import is_given_up
+from codeintel_core.telemetry import Run
+from codeintel_core.traces.record import AnswerTrace, TraceJournal, stage_rows
+from codeintel_serving import freshness
+from codeintel_serving.freshness import Freshness
+from codeintel_serving.models import IndexEntry, SearchRequest, SearchResponse
+from codeintel_serving.recording import (
+    Asked,
+    Caller,
+    note_generations,
+    note_lags,
+    note_result,
+    recorded,
+    stages_of,
+)
+from codeintel_serving.resolving import Resolved, Resolver
+from codeintel_serving.results import CachedSearch, note_hit
+from codeintel_serving.shown import Pages, Shown
+
+_FIELDS = tuple(SearchResponse.model_fields)
+
+
+class Searching:
+    """Searches of one home."""
+
+    def __init__(
+        self, settings: Settings, home: Home, resolver: Resolver, results: CachedSearch, fresh: Freshness,
+        journal: TraceJournal,
+    ) -> None:  # fmt: skip
+        self._home, self._resolver, self._results, self._freshness = home, resolver, results, fresh
+        self._journal, self._budget_ms = journal, settings.retrieval_budget_ms
+        self._pages = Pages(settings.result_cache)
+
+    def search(self, request: SearchRequest, caller: Caller) -> SearchResponse:
+        """Ranked spans; blocks for at most the retrieval budget.
+
+        Raises:
+            CodeIntelError: with the reason, after the trace row was written.
+            CancelledError: it was given up meanwhile: nobody waits any more.
+        """
+        with (
+            recorded(self._asked(request), caller, self._home, self._journal) as (current, trace),
+            self._resolver.pin(request, caller) as resolved,
+        ):
+            generations = resolved.generations
+            note_generations(trace, generations)
+            of_index = self._results.index(generations, resolved.scope)
+            found = self._results.search(
+                request.query,
+                generations,
+                scope=resolved.scope,
+                limit=request.limit,
+                per_file=request.per_file,
+                mode=request.mode,
+                deadline=Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None,
+            )
+            if is_given_up():
+                raise asyncio.CancelledError("the caller left")
+            shown = self._pages.of(found, of_index, request, resolved)
+            index = self._freshness.entries(generations)
+            _note(trace, shown, index)
+            return SearchResponse(
+                results=shown.items,
+                index=index,
+                coverage=shown.coverage,
+                budget=shown.budget,
+                run_id=current.run_id,
+                trace_id=current.trace_id,
+                warnings=trace.limits,
+                stages=stages_of(current.steps),
+            )
+
+    def recall(self, request: SearchRequest, caller: Caller) -> bytes | None:
+        """What `search` would answer, as JSON, when all of it is in memory; None when `search` must be asked.
+
+        It waits for nothing, so that the event loop may call it. Access is checked and generations are pinned as for
+        any search, and it leaves its run, steps and trace row.
+        """
+        with ExitStack() as pins:
+            try:
+                resolved = pins.enter_context(self._resolver.pin_open(request, caller))
+            except CodeIntelError:  # `search` says it, with a trace row
+                return None
+            shown = self._kept(request, resolved) if resolved is not None else None
+            if resolved is None or shown is None:
+                return None
+            return self._recalled(request, caller, resolved, shown)
+
+    def forget(self) -> None:
+        """Let go of all results and pages."""
+        self._results.clear()
+        self._pages.clear()
+
+    def _kept(self, request: SearchRequest, resolved: Resolved) -> Shown | None:
+        """The page, None when there is none or how far its index is behind would have to be counted."""
+        if any(self._freshness.known(generation) is None for generation in resolved.generations):
+            return None
+        return self._pages.kept(self._results.index(resolved.generations, resolved.scope), request)
+
+    def _recalled(self, request: SearchRequest, caller: Caller, resolved: Resolved, shown: Shown) -> bytes:
+        with recorded(self._asked(request), caller, self._home, self._journal) as (current, trace):
+            resolved.note(request.scope)
+            note_hit(shown.found, "hit", request.per_file)
+            index = self._freshness.noted(resolved.generations)
+            _note(trace, shown, index)
+            trace.generations = shown.traced["generations"]
+            return _json(current, trace, shown, index)
+
+    def _asked(self, request: SearchRequest) -> Asked:
+        return Asked(
+            "search", request.query, request.scope.model_dump_json(), request.mode.value, self._budget_ms,
+            self._budget_ms,
+        )  # fmt: skip
+
+
+def _note(trace: AnswerTrace, shown: Shown, index: Sequence[IndexEntry]) -> None:
+    """Tell the trace row what was found, and how far the index was behind."""
+    note_result(trace, shown.found)
+    trace.fusion, trace.candidates, trace.masked = shown.traced["fusion"], shown.traced["candidates"], shown.masked
+    note_lags(trace, index)
+    trace.limits = [*freshness.warnings(index, shown.coverage), *shown.found.notes, *shown.suspicions]
+    trace.status = "ok" if shown.found.hits else "empty"
+
+
+def _json(run: Run, trace: AnswerTrace, shown: Shown, index: Sequence[IndexEntry]) -> bytes:
+    """The response with this page, byte for byte as the model writes it."""
+    parts = {
+        **shown.json,
+        "index": b"[" + b",".join(entry.model_dump_json().encode() for entry in index) + b"]",
+        "run_id": orjson.dumps(run.run_id),
+        "trace_id": orjson.dumps(run.trace_id),
+        "warnings": orjson.dumps(trace.limits),
+        "stages": orjson.dumps(stage_rows(run.steps)),
+    }
+    return b"{" + b",".join(b'"%s":%s' % (name.encode(), parts[name]) for name in _FIELDS) + b"}"
