@@ -21,10 +21,10 @@ from benchmarks.rows import Row
 from benchmarks.workplace import Workplace
 
 SUBJECTS = (
-    "chunking", "embedding", "builds", "queries", "serving", "overload", "pipeline_overhead", "telemetry_overhead",
-    "code_tools", "dense", "sparse", "growth", "traces",
+    "chunking", "embedding", "builds", "queries", "serving", "overload", "load", "pipeline_overhead",
+    "telemetry_overhead", "code_tools", "dense", "sparse", "growth", "traces",
 )  # fmt: skip
-_NEEDS_BUILD = {"queries", "serving", "overload", "pipeline_overhead", "telemetry_overhead"}
+_NEEDS_BUILD = {"queries", "serving", "overload", "load", "pipeline_overhead", "telemetry_overhead"}
 _HOME = Path(os.environ.get("CODEINTEL_HOME", ".codeintel")).absolute()
 
 

@@ -20,8 +20,8 @@ from typing import cast
 import numpy as np
 import uvloop
 
-_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
-_RETRY = re.compile(rb"\r\nretry-after: (\d+)\r\n", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+RETRY = re.compile(rb"\r\nretry-after: (\d+)\r\n", re.IGNORECASE)
 
 
 class _Connection(asyncio.Protocol):
@@ -47,13 +47,13 @@ class _Connection(asyncio.Protocol):
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
                 return
-            length = _LENGTH.search(self._buffer, 0, end + 2)
+            length = LENGTH.search(self._buffer, 0, end + 2)
             self._missing = end + 4 + int(length[1] if length else 0)
         if len(self._buffer) >= self._missing:
             now, status = time.perf_counter(), int(self._buffer[9:12])
             is_warm = self._started >= self._since
             self._answered.append((status, now - self._started if is_warm else -1.0))
-            retry = _RETRY.search(self._buffer) if self._is_polite and status != 200 else None
+            retry = RETRY.search(self._buffer) if self._is_polite and status != 200 else None
             if retry:
                 asyncio.get_running_loop().call_later(int(retry[1]), self._next)
             else:

@@ -13,7 +13,7 @@ from codeintel_core.errors import CodeIntelError
 from codeintel_core.home import Home
 from codeintel_core.settings import Settings
 from codeintel_core.stopping import is_given_up
-from codeintel_core.telemetry import Run
+from codeintel_core.telemetry import Run, metrics
 from codeintel_core.traces.record import AnswerTrace, TraceJournal, stage_rows
 from codeintel_serving import freshness
 from codeintel_serving.freshness import Freshness
@@ -32,6 +32,7 @@ from codeintel_serving.results import CachedSearch, note_hit
 from codeintel_serving.shown import Pages, Shown
 
 _FIELDS = tuple(SearchResponse.model_fields)
+_HITS = metrics.CACHE_REQUESTS.labels("results", "hit")
 
 
 class Searching:
@@ -115,6 +116,7 @@ class Searching:
         with recorded(self._asked(request), caller, self._home, self._journal) as (current, trace):
             resolved.note(request.scope)
             note_hit(shown.found, "hit", request.per_file)
+            _HITS.inc()
             index = self._freshness.noted(resolved.generations)
             _note(trace, shown, index)
             trace.generations = shown.traced["generations"]

@@ -16,7 +16,7 @@ from codeintel_core.generations.publish import current_id
 from codeintel_core.generations.retention import drop
 from codeintel_core.secrets import purged
 from codeintel_core.secrets.purged import PurgeList
-from codeintel_core.telemetry import ledger
+from codeintel_core.telemetry import ledger, metrics
 from codeintel_core.traces import tables
 from codeintel_core.traces.journal import days
 from codeintel_serving.access import keys
@@ -62,8 +62,11 @@ def test_a_page_in_memory_is_what_the_search_answered(
     assert fresh.recall(request, CALLER) is None
     first = fresh.search(request, CALLER)
     again = fresh.search(request, CALLER)
+    hits = metrics.CACHE_REQUESTS.labels("results", "hit")
+    counted = hits._value.get()
     raw = fresh.recall(request, CALLER)
     assert raw is not None
+    assert hits._value.get() == counted + 1
     found = orjson.loads(raw)
     same = again.model_copy(update={"run_id": found["run_id"], "trace_id": found["trace_id"], "stages": []})
     assert orjson.dumps(found | {"stages": []}) == orjson.dumps(orjson.loads(same.model_dump_json()))
