@@ -16,11 +16,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import feather
 
 from codeintel_core import chunk_rows, definition_rows
 from codeintel_core.chunk_rows import ChunkRow, ChunkRows
 from codeintel_core.chunking.rows import FileRow
-from codeintel_core.database import Database, Query
+from codeintel_core.database import CONFIG, Database, Query
 from codeintel_core.deadline import Deadline
 from codeintel_core.definition_rows import DefinitionRows
 from codeintel_core.errors import GenerationCorrupt, InvalidPattern
@@ -31,6 +32,8 @@ from codeintel_core.symbol_table import SymbolTable, is_unicode
 __all__ = ["FILE_NAME", "OVERLAY_NAME", "Catalog", "ChunkRow", "build", "extend"]
 
 FILE_NAME, OVERLAY_NAME = "catalog.duckdb", "catalog_overlay.duckdb"
+_GONE_NAME = "catalog_overlay_gone.arrow"  # the overlay's table `gone`, read without starting DuckDB
+_MAGIC, _MAGIC_AT = b"DUCK", 8
 _KEYS = {"chunks": "chunk_id", "files": "path", "symbols": "name, path, start_line"}
 _KEPT = "UNION ALL SELECT * FROM parent.{0} ANTI JOIN gone USING (path)"  # of the parent's overlay
 _SEEN = "SELECT * FROM base.{0} ANTI JOIN overlay.gone USING (path) UNION ALL SELECT * FROM overlay.{0}"
@@ -82,9 +85,11 @@ def extend(
             db.execute("DETACH parent")
         rows = db.sql(f"SELECT {_CHUNK_COLUMNS} FROM chunks").to_arrow_table()  # noqa: S608 (our names)
         defined = db.sql("FROM symbols").to_arrow_table()
+        hidden = db.sql("FROM gone ORDER BY path").to_arrow_table()
         (covered,) = db.execute("SELECT (SELECT count(*) FROM chunks) + (SELECT count(*) FROM gone)").fetchone() or (0,)
     chunk_rows.write(path.with_name(chunk_rows.OVERLAY_NAME), rows)
     definition_rows.write(path.with_name(definition_rows.OVERLAY_NAME), defined)
+    feather.write_feather(hidden, str(path.with_name(_GONE_NAME)), compression="uncompressed")
     return int(covered)
 
 
@@ -104,6 +109,13 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
+def _check_magic(path: Path) -> None:
+    """Refuse a file that DuckDB would refuse later, in the middle of a request."""
+    with path.open("rb") as file:
+        if file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] != _MAGIC:
+            raise GenerationCorrupt(f"{path.name} cannot be opened: it is not a DuckDB file")
+
+
 class Catalog:
     """A catalog open for reading; safe to use from several threads at once.
 
@@ -114,34 +126,61 @@ class Catalog:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open catalog.duckdb and the overlay beside it, if there is one; raises `GenerationCorrupt`."""
-        connection = duckdb.connect(":memory:", config={"threads": "1"})
-        overlay = path.with_name(OVERLAY_NAME)
+        """Open catalog.duckdb and the overlay beside it, if there is one; raises `GenerationCorrupt`.
+
+        DuckDB starts at the first question that needs it: what a search asks lies in the mapped files.
+        """
+        self._path, self._overlay = path, path.with_name(OVERLAY_NAME)
+        self._database = Database(self._connected)
         try:
-            connection.execute(f"ATTACH {_quoted(path)} AS base (READ_ONLY)")
-            if overlay.exists():
-                connection.execute(f"ATTACH {_quoted(overlay)} AS overlay (READ_ONLY)")
-            for name in _KEYS:
-                view = _SEEN.format(name) if overlay.exists() else f"SELECT * FROM base.{name}"  # noqa: S608 (our names)
-                connection.execute(f"CREATE VIEW {name} AS {view}")
-            gone = connection.execute("SELECT path FROM overlay.gone").fetchall() if overlay.exists() else []
-            hidden = {path for (path,) in gone}
+            for file in [path, *filter(Path.exists, [self._overlay])]:
+                _check_magic(file)
+            hidden = self._hidden()
             self._rows, self._definitions = ChunkRows(path.parent, hidden), DefinitionRows(path.parent, hidden)
-        except duckdb.Error as error:
-            connection.close()
+        except (duckdb.Error, OSError, pa.ArrowException) as error:
+            self._database.close()
             raise GenerationCorrupt(f"{path.name} cannot be opened: {str(error).splitlines()[0]}") from None
         except GenerationCorrupt:
+            self._database.close()
+            raise
+        self.symbols = SymbolTable(self._database)
+
+    def _hidden(self) -> set[str]:
+        """Paths whose rows under the overlay are not to be seen."""
+        gone = self._path.with_name(_GONE_NAME)
+        if gone.exists():
+            return set(feather.read_table(str(gone), memory_map=False)["path"].to_pylist())
+        if not self._overlay.exists():
+            return set()
+        return {path for (path,) in self._database.rows(Query("SELECT path FROM overlay.gone"))}  # an older overlay
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(":memory:", config=CONFIG)
+        try:
+            connection.execute(f"ATTACH {_quoted(self._path)} AS base (READ_ONLY)")
+            if self._overlay.exists():
+                connection.execute(f"ATTACH {_quoted(self._overlay)} AS overlay (READ_ONLY)")
+            for name in _KEYS:
+                view = _SEEN.format(name) if self._overlay.exists() else f"SELECT * FROM base.{name}"  # noqa: S608 (our names)
+                connection.execute(f"CREATE VIEW {name} AS {view}")
+        except duckdb.Error:
             connection.close()
             raise
-        self._database = Database(connection)
-        self.symbols = SymbolTable(self._database)
+        return connection
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether DuckDB was needed."""
+        return self._database.is_connected
 
     def close(self) -> None:
         """Close the files; rows stay mapped until the last one that was given out is gone."""
         self._database.close()
 
     def problem(self) -> str:
-        """Why the catalog does not answer, '' when it does."""
+        """Why the catalog does not answer, '' when it does or was not asked yet."""
+        if self._database.is_idle:
+            return ""
         try:
             self._database.row(Query("SELECT chunk_id FROM chunks").then("LIMIT 1"))
         except duckdb.Error as error:
@@ -152,25 +191,19 @@ class Catalog:
         """Chunks by id; ids that are unknown or outside the scope are left out."""
         wanted = np.unique(np.asarray(chunk_ids, np.int64))
         if scope.filters_chunks and len(wanted):
-            wanted = np.sort(self._inside(wanted, scope))
+            wanted = np.sort(self._rows.inside(scope, wanted))
         return self._rows.take(wanted)
-
-    def _inside(self, chunk_ids: NDArray[np.int64], scope: Scope) -> NDArray[np.int64]:
-        """Those of the ids that are known and inside the scope."""
-        query = Query("SELECT chunk_id FROM chunks").where("chunk_id IN (SELECT unnest($ids))", ids=chunk_ids.tolist())
-        return self._database.column(query.inside(scope), "chunk_id")
 
     def allowed_ids(self, scope: Scope) -> NDArray[np.int64] | None:
         """Ids of all chunks inside the scope, or None when the scope filters nothing."""
-        if not scope.filters_chunks:
-            return None
-        return self._database.column(Query("SELECT chunk_id FROM chunks").inside(scope), "chunk_id")
+        return self._rows.inside(scope) if scope.filters_chunks else None
 
     def definitions(self, names: Sequence[str], scope: Scope, limit: int) -> list[tuple[int, str, str]]:
         """(chunk_id, name, symbol) of definitions that bear one of the names exactly, within the scope."""
         rows = self._definitions.of(filter(is_unicode, names))
         if scope.filters_chunks and rows:
-            inside = set(self._inside(np.array([row.chunk_id for row in rows], np.int64), scope).tolist())
+            ids = np.unique(np.array([row.chunk_id for row in rows], np.int64))
+            inside = set(self._rows.inside(scope, ids).tolist())
             rows = [row for row in rows if row.chunk_id in inside]
         found = {(row.chunk_id, row.name, row.symbol) for row in rows}
         return sorted(found, key=lambda row: (len(row[2]), row[0], row[1], row[2]))[:limit]

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from codeintel_core import mapped_rows
 from codeintel_core.mapped_rows import MappedRows
+from codeintel_core.scope import Scope
 
 FILE_NAME, OVERLAY_NAME = "catalog.arrow", "catalog_overlay.arrow"
 
@@ -41,6 +43,7 @@ class ChunkRow(NamedTuple):
 
 
 COLUMNS = ChunkRow._fields
+_SCOPED = ("chunk_id", "path", "language", "file_class")
 
 
 def write(path: Path, chunks: pa.Table) -> None:
@@ -66,6 +69,29 @@ class ChunkRows:
         if self._overlay is not None:
             found.update((row.chunk_id, row) for row in _rows(self._overlay, chunk_ids))
         return found
+
+    def inside(self, scope: Scope, chunk_ids: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Ids of all chunks inside the scope, or of those among the distinct `chunk_ids`."""
+        found = []
+        for rows, hidden in ((self._base, self._hidden), (self._overlay, frozenset[str]())):
+            if rows is not None:
+                some = rows.columns(_SCOPED) if chunk_ids is None else rows.of(chunk_ids, _SCOPED)
+                found.append(some["chunk_id"].filter(_mask(some, scope, hidden)).to_numpy())
+        return np.concatenate(found)
+
+
+def _mask(rows: pa.RecordBatch, scope: Scope, hidden: Collection[str]) -> pa.BooleanArray:
+    """Which rows the scope lets through: the meaning of `database.Query.inside`."""
+    kept = pa.array(np.ones(len(rows), np.bool_))
+    if scope.paths:
+        kept = pc.and_(kept, pc.match_substring_regex(rows["path"], f"^(?:{scope.path_regex()})$"))
+    if scope.languages:
+        kept = pc.and_(kept, pc.is_in(rows["language"], pa.array(scope.languages)))
+    if scope.excluded_classes:
+        kept = pc.and_not(kept, pc.is_in(rows["file_class"], pa.array(scope.excluded_classes)))
+    if hidden:
+        kept = pc.and_not(kept, pc.is_in(rows["path"], pa.array(sorted(hidden))))
+    return kept
 
 
 def _rows(rows: MappedRows, chunk_ids: NDArray[np.int64]) -> Iterator[ChunkRow]:

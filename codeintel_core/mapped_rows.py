@@ -36,13 +36,20 @@ class MappedRows:
             why = str(error).splitlines()[0]
             raise GenerationCorrupt(f"{path.name} cannot be opened: {why}") from None
 
-    def take(self, keys: NDArray[np.int64], columns: Sequence[str]) -> list[list[Any]]:
+    def columns(self, columns: Sequence[str]) -> pa.RecordBatch:
+        """These columns of all rows."""
+        return self._rows.select(list(columns))
+
+    def of(self, keys: NDArray[np.int64], columns: Sequence[str]) -> pa.RecordBatch:
         """These columns of the rows that have one of the distinct keys; nothing for keys that are not there."""
         first, last = (np.searchsorted(self._keys, keys, side) for side in ("left", "right"))
         counts = last - first
         total = int(counts.sum())
         if not total:  # as usual in an overlay
-            return [[] for _ in columns]
+            return self._rows.select(list(columns)).slice(0, 0)
         within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)  # 0, 1, … of each key's rows
-        found = self._rows.select(list(columns)).take(pa.array(np.repeat(first, counts) + within))
-        return [column.to_pylist() for column in found.columns]
+        return self._rows.select(list(columns)).take(pa.array(np.repeat(first, counts) + within))
+
+    def take(self, keys: NDArray[np.int64], columns: Sequence[str]) -> list[list[Any]]:
+        """`of` as lists of plain values."""
+        return [column.to_pylist() for column in self.of(keys, columns).columns]

@@ -42,6 +42,8 @@ def lag(home: Home, name: str, served: str) -> Lag:
     """
     now = datetime.now(UTC)
     seen, since = _seen(home, name)
+    if mirror.is_at(home, name, served) and seen in ("", served):
+        return Lag(0, 0.0)
     try:
         head = mirror.head(home, name)
         commits, first = GitRepository(home.repository(name).mirror).missing(served, head)

@@ -11,6 +11,7 @@ import pytest
 from codeintel_core.errors import SourceUnavailable
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
+from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.lag import Lag, lag, note_head
 from tests.conftest import GitRepo, Repo
 
@@ -40,6 +41,18 @@ def test_commits_of_the_mirror(home: Home, source: Repo, monkeypatch: pytest.Mon
     assert behind.is_behind
     assert lag(home, "demo", second) == Lag(0, 0.0)
     assert lag(home, "demo", "0" * 40) == Lag(None, None)
+
+
+def test_what_serves_the_head_starts_no_git(home: Home, source: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = source.git("rev-parse", "HEAD")
+    with monkeypatch.context() as patch:
+        patch.setattr(GitRepository, "git", lambda *_: pytest.fail("git was started"))
+        assert lag(home, "demo", first) == Lag(0, 0.0)
+    source.commit({"a.py": "x = 2\n"})
+    mirror.refresh(home, "demo")
+    GitRepository(home.repository("demo").mirror).git("pack-refs", "--all")
+    assert not mirror.is_at(home, "demo", first)
+    assert lag(home, "demo", first).commits == 1
 
 
 def test_a_head_that_was_seen_but_not_fetched(home: Home, source: Repo) -> None:
