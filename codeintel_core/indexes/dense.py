@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,22 @@ class Shard:
         self.ids = ids
         self.device = gpu.Device("cpu")
         self._clone: gpu.GpuClone | None = None
+
+    @cached_property
+    def _by_id(self) -> tuple[Ids, Ids]:
+        """The ids sorted, and the position of each; made once, by the first search within a scope."""
+        order = np.argsort(self.ids)
+        return self.ids[order], order
+
+    def within(self, allowed: Ids) -> NDArray[np.bool_]:
+        """Which positions have one of these ids: bool (ntotal,). Costs follow `allowed`, not the index."""
+        ids, order = self._by_id
+        keep = np.zeros(len(ids), bool)
+        if len(ids):
+            wanted = np.sort(allowed)  # neighbours are looked up in the same memory
+            at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+            keep[order[at[ids[at] == wanted]]] = True
+        return keep
 
     @classmethod
     def open(cls, folder: Path, name: str, device: gpu.Wanted = "cpu") -> Shard:
@@ -163,9 +180,9 @@ class DenseIndex:
         keep = self._alive
         keep_secondary = None
         if allowed is not None:
-            within = np.isin(self.primary.ids, allowed)
+            within = self.primary.within(allowed)
             keep = within if keep is None else keep & within
-            keep_secondary = np.isin(self.secondary.ids, allowed)
+            keep_secondary = self.secondary.within(allowed)
         with step("faiss.primary", **self._facts) if is_recorded else nullcontext():
             scores_a, ids_a = self.primary.search(rows, k, keep, self._at)
         if len(self.secondary.ids) == 0:
