@@ -25,8 +25,8 @@ pytestmark = pytest.mark.e2e
 NAME = "damaged"
 ARTEFACTS = (
     "chunks.parquet/part-*", "symbols.parquet/part-*", "files.parquet", "embeddings.parquet/part-*",
-    "catalog.duckdb", "catalog_overlay.duckdb", "catalog_overlay_gone.arrow", "catalog.arrow", "catalog_definitions.arrow",
-    "dense/primary.faiss", "dense/primary_ids.npy", "dense/secondary.faiss", "dense/secondary_ids.npy",
+    "catalog.duckdb", "catalog_overlay.duckdb", "catalog_overlay_gone.arrow", "catalog.arrow",
+    "catalog_definitions.arrow", "dense/primary.faiss", "dense/primary_ids.npy", "dense/secondary.faiss", "dense/secondary_ids.npy",
     "dense/tombstones.parquet", "lucene/segments_*", "lucene/*.cfs", "lucene/*.cfe", "lucene/*.si",
     "manifest.json", "manifest.sha256",
 )  # fmt: skip
