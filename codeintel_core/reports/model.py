@@ -63,7 +63,7 @@ class RunReport(_Model):
 
     run_id: str = Field(description="Id of the run.")
     operation: str = Field(description="search, answer, build or another bounded name.")
-    status: str = Field(description="ok, empty, degraded, error, cancelled, or died: it has no last line.")
+    status: str = Field(description="ok, empty, degraded, refused, error, cancelled, or died: it has no last line.")
     stopped_because: str = Field(description="Last step that failed, timed out or never ended, with its reason.")
     started_at: str = Field(description="ISO 8601.")
     duration_ms: float | None = Field(description="Null when the process died.")

@@ -15,7 +15,7 @@ from codeintel_core.reports.detectors import Thresholds, detect
 from codeintel_core.reports.model import OPEN, Cell, RunReport, Scalar, StepEntry
 from codeintel_core.reports.sections import Section
 from codeintel_core.reports.trends import Trend, recent_trend
-from codeintel_core.telemetry import Run, Status, ledger
+from codeintel_core.telemetry import Outcome, Run, Status, ledger
 from codeintel_core.traces import lookup
 from codeintel_core.traces.record import AnswerTrace
 
@@ -116,7 +116,7 @@ def _length_ms(first: Section, last: Section) -> float:
 
 
 def _status(last: Section, row: Mapping[str, Any], cells: Mapping[str, Cell], steps: Sequence[StepEntry]) -> str:
-    if last.status != "ok":
+    if last.status != Outcome.OK:
         return last.status
     if row.get("status", "ok") != "ok":
         return str(row["status"])

@@ -28,7 +28,7 @@ class Section:
     @classmethod
     def of_run(cls, run: Run) -> Section:
         """The section of a run in this process, without its ledger."""
-        found = cls(run.operation, run.trace_id, run.session_id, run.started_at, "ok", run.elapsed_ms)
+        found = cls(run.operation, run.trace_id, run.session_id, run.started_at, run.outcome.value, run.elapsed_ms)
         for step in run.steps:
             found.steps[step.span_id] = {
                 "kind": step.kind,

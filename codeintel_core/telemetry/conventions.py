@@ -21,6 +21,21 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Outcome(StrEnum):
+    """What the caller of a run got; exactly one of these."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    """The request was at fault: a status from 400 to 499."""
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+    @classmethod
+    def of(cls, status: int) -> Outcome:
+        """By the status of the answer, as HTTP numbers them."""
+        return cls.OK if status < 400 else cls.REFUSED if status < 500 else cls.ERROR
+
+
 BAD = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED})
 """Statuses of a step that did not do its work."""
 

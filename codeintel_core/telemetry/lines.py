@@ -10,6 +10,7 @@ import orjson
 from codeintel_core.telemetry import metrics, redaction
 
 if TYPE_CHECKING:
+    from codeintel_core.telemetry.conventions import Outcome
     from codeintel_core.telemetry.runs import StepRecord
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
@@ -45,9 +46,9 @@ def end(run_id: str, section: str, record: StepRecord) -> bytes:
     return _json(row, "attributes")
 
 
-def done(run_id: str, section: str, ms: float, status: str) -> bytes:
+def done(run_id: str, section: str, ms: float, outcome: Outcome) -> bytes:
     """The last line of a run."""
-    return _json({"run_id": run_id, "section": section, "ms": ms, "event": "done", "status": status})
+    return _json({"run_id": run_id, "section": section, "ms": ms, "event": "done", "status": outcome.value})
 
 
 def _json(row: dict[str, Any], foreign: str = "") -> bytes:

@@ -18,10 +18,11 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
+from codeintel_core.errors import CodeIntelError
 from codeintel_core.telemetry import conventions as names
 from codeintel_core.telemetry import lines as ledger_lines
 from codeintel_core.telemetry import metrics, position, providers
-from codeintel_core.telemetry.conventions import Status
+from codeintel_core.telemetry.conventions import Outcome, Status
 from codeintel_core.telemetry.ledger import Ledger
 from codeintel_core.telemetry.position import Inside, Trace
 from codeintel_core.telemetry.spans import Value
@@ -66,6 +67,8 @@ class Run:
     """Leaves no ledger unless it has a step of its own."""
     caller: str = ""
     """Key id of who asked, where somebody did."""
+    outcome: Outcome = Outcome.OK
+    """What the caller got; an exception decides it, or the face that answered."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started_monotonic: float = field(default_factory=time.monotonic)
     steps: list[StepRecord] = field(default_factory=list)
@@ -117,14 +120,14 @@ class Run:
                 line += ledger_lines.end(self.run_id, self.span_id, record)
                 self.ledger.append(line if self._has_header else self._header() + line)
 
-    def close(self, status: str) -> None:
+    def close(self) -> None:
         """End what still runs, write the last line, close the ledger."""
         with self._lock:
             self._is_closed = True
         self.settle()
         if self.ledger is not None:
             if self._has_header or not self.is_lazy:
-                line = ledger_lines.done(self.run_id, self.span_id, self.elapsed_ms, status)
+                line = ledger_lines.done(self.run_id, self.span_id, self.elapsed_ms, self.outcome)
                 self.ledger.append(line if self._has_header else self._header() + line)
             self.ledger.close()
 
@@ -189,16 +192,21 @@ def run(
     if span.is_recording():
         _describe(current, attributes or {})
     token = _current_run.set(current)
-    status = "ok"
     try:
         with Inside(current):
             yield current
     except BaseException as error:
-        status = "cancelled" if isinstance(error, CANCELLATIONS) else "error"
+        current.outcome = _outcome(error)
         raise
     finally:
         _current_run.reset(token)
-        _ended(current, status)
+        _ended(current)
+
+
+def _outcome(error: BaseException) -> Outcome:
+    if isinstance(error, CANCELLATIONS):
+        return Outcome.CANCELLED
+    return Outcome.of(error.status) if isinstance(error, CodeIntelError) else Outcome.ERROR
 
 
 def _span(name: str, kind: SpanKind, parent: Context | None) -> tuple[Span, Trace, str]:
@@ -225,16 +233,16 @@ def _describe(current: Run, attributes: Mapping[str, Value]) -> None:
         current.span.set_attribute(names.SESSION_ID, current.session_id)
 
 
-def _ended(current: Run, status: str) -> None:
+def _ended(current: Run) -> None:
     """Close the run; nothing that fails here reaches the request."""
     try:
-        current.close(status)
+        current.close()
         current.count()
         seconds = time.monotonic() - current.started_monotonic
-        metrics.observe(metrics.request_seconds(current.operation, status), seconds, current.trace_id)
+        metrics.observe(metrics.request_seconds(current.operation, current.outcome.value), seconds, current.trace_id)
         if current.span.is_recording():
-            current.span.set_attribute(names.STATUS, status)
-            if status == "error":
+            current.span.set_attribute(names.STATUS, current.outcome.value)
+            if current.outcome is Outcome.ERROR:
                 current.span.set_status(trace.StatusCode.ERROR)
         current.span.end()
     except Exception:  # telemetry never breaks a request

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from codeintel_core.errors import Forbidden, Overloaded, RateLimited, Unauthorized
-from codeintel_core.telemetry import current_run, propagation, run
+from codeintel_core.telemetry import Outcome, current_run, propagation, run
 from codeintel_core.telemetry.position import Inside
 from codeintel_serving.api import http_spans
 from codeintel_serving.api.bounds import MAX_BODY_BYTES
@@ -110,6 +110,7 @@ class Correlation:
                 nonlocal started, status, is_problem
                 if message["type"] == "http.response.start":
                     started, status = True, message["status"]
+                    current.outcome = Outcome.of(status)
                     answer = MutableHeaders(scope=message)
                     answer[RUN_ID], answer[TRACE_ID] = current.run_id, current.trace_id
                     is_problem = answer.get("Content-Type", "").startswith(PROBLEM_TYPE)

@@ -14,7 +14,7 @@ from fastmcp.server.dependencies import get_context
 from mcp.types import CallToolRequestParams
 from opentelemetry.trace import SpanKind, StatusCode
 
-from codeintel_core.telemetry import Run, metrics, propagation, providers, run
+from codeintel_core.telemetry import Outcome, Run, metrics, propagation, providers, run
 from codeintel_core.telemetry import conventions as names
 
 _METHOD = "tools/call"
@@ -39,7 +39,8 @@ def tool_run(ledger: Path, call: CallToolRequestParams, run_id: str, session_id:
 
 
 def note_failure(current: Run, code: str, status: int) -> None:
-    """Say on the span that the tool failed, and whether the fault was ours."""
+    """Say that the tool failed, and whether the fault was ours."""
+    current.outcome = Outcome.of(status)
     if current.span.is_recording():
         current.span.set_attribute(names.ERROR_TYPE, code)
         if status >= 500:

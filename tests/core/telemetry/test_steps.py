@@ -146,7 +146,13 @@ def test_a_run_has_ids_a_first_and_a_last_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(ValueError(), "error"), (KeyboardInterrupt(), "cancelled"), (asyncio.CancelledError(), "cancelled")],
+    [
+        (ValueError(), "error"),
+        (UnknownFile("x"), "refused"),
+        (DeadlineExceeded("late"), "error"),
+        (KeyboardInterrupt(), "cancelled"),
+        (asyncio.CancelledError(), "cancelled"),
+    ],
 )
 def test_how_a_run_ended(tmp_path: Path, error: BaseException, status: str) -> None:
     with pytest.raises(type(error)), run("search", tmp_path):
