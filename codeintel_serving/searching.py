@@ -73,7 +73,7 @@ class Searching:
                 raise asyncio.CancelledError("the caller left")
             shown = self._pages.of(found, of_index, request, resolved)
             index = self._freshness.entries(generations)
-            _note(trace, shown, index)
+            _note(trace, request, shown, index)
             return SearchResponse(
                 results=shown.items,
                 index=index,
@@ -118,7 +118,7 @@ class Searching:
             note_hit(shown.found, "hit", request.per_file)
             _HITS.inc()
             index = self._freshness.noted(resolved.generations)
-            _note(trace, shown, index)
+            _note(trace, request, shown, index)
             trace.generations = shown.traced["generations"]
             return _json(current, trace, shown, index)
 
@@ -129,12 +129,13 @@ class Searching:
         )  # fmt: skip
 
 
-def _note(trace: AnswerTrace, shown: Shown, index: Sequence[IndexEntry]) -> None:
+def _note(trace: AnswerTrace, request: SearchRequest, shown: Shown, index: Sequence[IndexEntry]) -> None:
     """Tell the trace row what was found, and how far the index was behind."""
     note_result(trace, shown.found)
     trace.fusion, trace.candidates, trace.masked = shown.traced["fusion"], shown.traced["candidates"], shown.masked
     note_lags(trace, index)
-    trace.limits = [*freshness.warnings(index, shown.coverage), *shown.found.notes, *shown.suspicions]
+    told = [*request.scope_warnings, *freshness.warnings(index, shown.coverage)]
+    trace.limits = [*told, *shown.found.notes, *shown.suspicions]
     trace.status = "ok" if shown.found.hits else "empty"
 
 

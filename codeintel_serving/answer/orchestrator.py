@@ -212,7 +212,8 @@ class _Pipeline:
         self, found: SearchResult, verified: Verified, written: Written, state: tuple[list[IndexEntry], Coverage]
     ) -> LimitsEvent:
         index, searched = state
-        limits = freshness.problems(searched) + found.notes
+        lost = self._request.scope_warnings
+        limits = lost + freshness.problems(searched) + found.notes
         told = suspicions(verified.hits)
         if verified.dropped:
             limits.append(f"{verified.dropped} citations were dropped: their text differs from the pinned source")
@@ -229,7 +230,7 @@ class _Pipeline:
             trust,
             index,
             searched,
-            [*freshness.warnings(index, searched), *told],
+            [*lost, *freshness.warnings(index, searched), *told],
             written.model,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from codeintel_core.scope import MAX_GLOBS, Scope
 from codeintel_serving.models.base import MAX_REPOS, MAX_TIME_BUDGET_MS, AsOf, Flag, Model, Name, example
@@ -71,6 +71,19 @@ class ToolRequest(Model):
         None,
         description=f"The call ends with an error after this many ms, 1..{MAX_TIME_BUDGET_MS}; null: the tool's own.",
     )
+
+    _scope_lost: str = PrivateAttr("")
+
+    @property
+    def scope_warnings(self) -> list[str]:
+        """What the caller should know about the scope that was used in place of the one that was meant."""
+        return [self._scope_lost] if self._scope_lost else []
+
+    def without_scope(self, why: str) -> Self:
+        """The request as it goes on when the scope that its session means cannot be had."""
+        copy = self.model_copy()
+        copy._scope_lost = why
+        return copy
 
     @model_validator(mode="after")
     def _one_scope(self) -> Self:

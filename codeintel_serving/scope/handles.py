@@ -70,6 +70,9 @@ class Scopes:
     async def opened(self, request: _Request, caller: Caller, permission: Permission = Permission.READ) -> _Request:
         """The request with the scope that its handle, or its session, stands for.
 
+        A session whose scope nobody can tell, since Redis does not answer, goes on with everything its caller may see:
+        the step is `skipped` with the reason, which is in the `warnings` of the answer and its limits too.
+
         Raises:
             Forbidden: the caller lacks the permission.
             UnknownScope: forged, expired or another caller's handle, in the same words.
@@ -77,12 +80,16 @@ class Scopes:
         is_of_session = bool(caller.session_id) and "scope" not in request.model_fields_set
         if not request.scope_id and not is_of_session:
             return request
-        with step("scope.open"):
+        with step("scope.open") as opening:
             caller.principal.require(permission)
             if request.scope_id:
                 scope, _ = await self._kept(request.scope_id, caller.principal)
             else:
                 value = await self.store.get(_session_key(caller), caller.principal.id)
+                if value is None and self.backend is not None and self.backend.problem:
+                    lost = f"if this session has set a scope, it was not applied: {self.backend.problem}"
+                    opening.skip(lost)
+                    return request.without_scope(lost)
                 if value is None:
                     return request
                 scope, _ = _read(value)

@@ -10,7 +10,8 @@ from codeintel_serving.tools.tool import Tool, in_loop
 
 async def _set(services: Services, request: SetScopeRequest, caller: Caller) -> ScopeResponse:
     opened = await services.scopes.opened(request, caller)
-    return await services.scopes.set(opened.scope, caller)
+    made = await services.scopes.set(opened.scope, caller)
+    return made.model_copy(update={"warnings": [*opened.scope_warnings, *made.warnings]})
 
 
 def text(found: ScopeResponse) -> str:

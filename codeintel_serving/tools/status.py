@@ -52,7 +52,7 @@ def _status(services: Services, request: StatusRequest, caller: Caller, deadline
         coverage=searched,
         run_id=run.run_id if run else "",
         trace_id=run.trace_id if run else "",
-        warnings=freshness.warnings(entries, searched),
+        warnings=[*request.scope_warnings, *freshness.warnings(entries, searched)],
     )
 
 

@@ -107,7 +107,7 @@ class Call(Generic[_Request]):
             run_id=current.run_id if current else "",
             trace_id=current.trace_id if current else "",
             stages=stages_of(current.steps) if current else [],
-            warnings=[*self.warnings, *freshness.warnings(index, searched)],
+            warnings=[*self.request.scope_warnings, *self.warnings, *freshness.warnings(index, searched)],
         )
 
 

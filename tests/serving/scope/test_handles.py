@@ -15,7 +15,11 @@ from fastmcp.client.transports import StreamableHttpTransport
 from tenants import Tenant
 from workshop import Workshop
 
+from codeintel_core.reports.run_report import run_report
 from codeintel_core.repository import mirror
+from codeintel_core.telemetry import ledger
+from codeintel_serving.scope.redis_backend import RedisBackend
+from codeintel_serving.scope.store import ScopeStore
 from codeintel_serving.services import Services
 
 pytestmark = pytest.mark.e2e
@@ -95,6 +99,40 @@ def test_a_session_has_a_scope_of_its_own(http: httpx.Client, tenants: tuple[Ten
     assert mine.path in paths(http.post("/search", json={"query": "balance"}, headers={"X-Session-ID": "s-2"}))
     theirs = http.post("/search", json={"query": "balance"}, headers={**other.headers, **session})
     assert other.path in paths(theirs), "the session of one caller is not that of another"
+
+
+def test_a_session_whose_scope_nobody_can_tell_says_so(
+    http: httpx.Client, tenants: tuple[Tenant, Tenant], services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = RedisBackend("redis://127.0.0.1:9/0", 5.0)  # nobody listens there
+    monkeypatch.setattr(services.scopes, "backend", backend)
+    monkeypatch.setattr(services.scopes, "store", ScopeStore(backend, 10))
+    session = {"X-Session-ID": "s-lost"}
+    for path, body in (
+        ("/search", {"query": "balance"}),
+        ("/answer", {"question": "balance of ledger"}),
+        ("/grep", {"pattern": "balance"}),
+    ):
+        found = http.post(path, json=body, headers=session)
+        assert found.status_code == 200, found.text
+        (told,) = [warning for warning in found.json()["warnings"] if "session" in warning]
+        assert told.startswith("if this session has set a scope, it was not applied: Redis does not answer")
+        lines = ledger.read(services.home.ledger, found.json()["run_id"])
+        opened = next(line for line in lines if line["event"] == "end" and line["kind"] == "scope.open")
+        assert (opened["status"], opened["reason"]) == ("skipped", told)
+        silent = http.post(path, json={**body, "scope": {}}, headers=session).json()["warnings"]
+        assert not [warning for warning in silent if "session" in warning], "it names its scope"
+        if path == "/answer":
+            assert told in found.json()["limits"]
+
+
+def test_what_is_refused_is_not_said_to_be_ok(http: httpx.Client, services: Services) -> None:
+    refused = http.post("/search", json={"query": "x", "scope_id": "scope_" + "A" * 32})
+    lines = ledger.read(services.home.ledger, refused.headers["X-Run-Id"])
+    assert [line["status"] for line in lines if line["event"] == "done"] == ["refused"]
+    report = run_report(services.home, refused.headers["X-Run-Id"])
+    assert (report.operation, report.status) == ("http", "refused")
+    assert report.stopped_because == "scope.open failed: unknown-scope"
 
 
 def test_an_agent_sets_and_uses_a_scope_over_mcp(base_url: str, tenants: tuple[Tenant, Tenant]) -> None:
