@@ -40,14 +40,15 @@ class Ledger:
     def append(self, lines: bytes) -> None:
         """Append whole lines together, so that those of threads do not mix."""
         with self._lock:
-            if self._page is None and self._file is None:
+            page = self._page
+            if page is None and self._file is None:
                 if not self._is_open:
                     return
-                self._page = filing.take(self._folder, self._name)
-            if self._page is None:
+                page = self._page = filing.take(self._folder, self._name)
+            if page is None:
                 self._write(lines)
-            elif not self._page.append(lines):
-                self._leave_page(lines)
+            elif not page.append(lines):
+                self._leave_page(page, lines)
 
     def close(self) -> None:
         """Close the file, or have it made; further lines are dropped."""
@@ -60,12 +61,11 @@ class Ledger:
                 self._file.close()
                 self._file = None
 
-    def _leave_page(self, lines: bytes) -> None:
+    def _leave_page(self, page: Page, lines: bytes) -> None:
         """Go on in the file: a long run, or the child of a fork."""
-        page, self._page = self._page, None
-        if page is not None:
-            self._write(page.content() + lines)
-            page.give_back()
+        self._page = None
+        self._write(page.content() + lines)
+        page.give_back()
 
     def _write(self, lines: bytes) -> None:
         file = self._file or self._made()

@@ -40,7 +40,7 @@ def end(run_id: str, section: str, record: StepRecord) -> bytes:
     kind, status, reason, start_ms, duration_ms, attributes, span_id, parent_id, detail = record
     row = {
         "run_id": run_id, "section": section, "ms": start_ms + duration_ms, "event": "end", "kind": kind,
-        "span_id": span_id, "parent_id": parent_id, "status": status.value, "reason": reason, "detail": detail,
+        "span_id": span_id, "parent_id": parent_id, "status": str(status), "reason": reason, "detail": detail,
         "start_ms": start_ms, "duration_ms": duration_ms, "attributes": attributes,
     }  # fmt: skip
     return _json(row, "attributes")

@@ -39,10 +39,11 @@ class Page:
 
     def append(self, lines: bytes) -> bool:
         """Copy whole lines; False when they do not fit, or the pages are closed, as in the child of a fork."""
-        end = self._used + len(lines)
-        if end > self._end or not self._pages.is_open:
+        used, pages = self._used, self._pages
+        end = used + len(lines)
+        if end > self._end or not pages.is_open:
             return False
-        self._pages.map[self._used : end] = lines
+        pages.map[used:end] = lines
         self._used = end
         return True
 

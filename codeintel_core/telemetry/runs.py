@@ -145,7 +145,7 @@ class Run:
     def count(self) -> None:
         """Count the durations of its own steps: all in a row costs a fraction of each in its step."""
         for record in self._own:
-            metrics.step_seconds(record.kind, record.status.value).observe(record.duration_ms / 1000)
+            metrics.step_seconds(record.kind, str(record.status)).observe(record.duration_ms / 1000)
 
     def _keep(self, record: StepRecord) -> None:
         self._own.append(record)
