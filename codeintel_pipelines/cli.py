@@ -170,15 +170,20 @@ def purge(
     path: Annotated[str, typer.Option(help="Path of a file to purge.")] = "",
     blob: Annotated[str, typer.Option(help="Git object id of a file to purge, wherever it is.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Purge; without it, only say what would go.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for other machines of a home in a bucket.")] = 60,
+    gone: Annotated[
+        list[str] | None, typer.Option(help="Id of a folder of such a home that does not exist any more.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Remove a text or file from all generations, caches, traces and logs, keep it out, and prove that it is gone."""
-    from codeintel_core.home import Home
+    from codeintel_core.objects.shared import opened
     from codeintel_core.settings import get_settings
     from codeintel_pipelines import commands
 
     settings = get_settings()
-    commands.purge(Home(settings.home), settings, name, text, pattern, path, blob, yes, as_json)
+    home = opened(settings, generations=False)
+    commands.purge(home, settings, name, text, pattern, path, blob, yes, wait, gone or (), as_json)
 
 
 @app.command()

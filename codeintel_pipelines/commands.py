@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from codeintel_core.errors import CodeIntelError, InvalidRequest
+from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.generations.rollback import hold_of
 from codeintel_core.home import Home
@@ -128,15 +128,14 @@ def export(home: Home, name: str, as_json: bool) -> None:
 
 
 def purge(
-    home: Home, settings: Settings, name: str, text: str, pattern: str, path: str, blob: str, yes: bool, as_json: bool
-) -> None:
-    """Purge, or say what would be; exit code 1 when the scan afterwards still found something."""
+    home: Home, settings: Settings, name: str, text: str, pattern: str, path: str, blob: str, yes: bool,
+    wait_s: float, gone: Sequence[str], as_json: bool,
+) -> None:  # fmt: skip
+    """Purge, or say what would be; exit code 1 when something was found afterwards, or a machine may still serve it."""
+    from codeintel_core.objects.shared import bucket_purge
     from codeintel_pipelines.purge import purge as purges
 
-    if settings.bucket_url:
-        raise InvalidRequest(
-            "purge works on a home that is a folder: what it removes would stay in the bucket and on other machines"
-        )
+    bucket = bucket_purge(settings, wait_s=wait_s, gone=gone)
     if text == "-":
         text = sys.stdin.read().rstrip("\r\n")
     target = purges.target_of(home, text=text, pattern=pattern, repo=name, path=path, blob=blob)
@@ -144,9 +143,9 @@ def purge(
     def rebuild(repo: str) -> Manifest:
         return _run_build(home, repo, force=True)
 
-    report = purges.purge(home, settings, target, text=text, rebuild=rebuild, is_dry=not yes)
+    report = purges.purge(home, settings, target, text=text, rebuild=rebuild, is_dry=not yes, bucket=bucket)
     print(json.dumps(asdict(report)) if as_json else "\n".join(purges.lines(report)))
-    if report.left:
+    if report.left or report.unconfirmed:
         raise typer.Exit(1)
 
 

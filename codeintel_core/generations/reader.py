@@ -54,6 +54,7 @@ class RepositoryReader:
             wanted = current_id(self._home)
             serving = self._serving
             if wanted is None or (wanted == self._refused and self._clock() < self._retry_at):
+                self._let_go_of_purged()
                 return False
             if serving is not None and wanted == serving.manifest.gen_id:
                 self._note(wanted, "")  # rolled back from one that could not be opened
@@ -61,6 +62,7 @@ class RepositoryReader:
             opened, problem = self._open_first([wanted] if serving else self._lineage(wanted))
             self._note(wanted, problem)
             if opened is None:
+                self._let_go_of_purged()
                 return False
             self._serving = opened
             if serving is not None:
@@ -122,6 +124,15 @@ class RepositoryReader:
         with self._old_lock:
             for gen_id in [gen_id for gen_id in self._old if not self._home.generation(gen_id).is_dir()]:
                 self._old.pop(gen_id).retire()
+
+    def _let_go_of_purged(self) -> None:
+        """Stop serving a generation that was removed although it is open; a home that is not there removes nothing."""
+        serving = self._serving
+        if serving is None or not self._home.generations.is_dir():
+            return
+        if not self._home.generation(serving.manifest.gen_id).is_dir():
+            self._serving = None
+            serving.retire()
 
     def _note(self, wanted: str, problem: str) -> None:
         """Remember why `wanted` cannot be opened and when it is tried again; '' when it can."""

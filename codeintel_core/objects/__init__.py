@@ -6,5 +6,7 @@ Keys below the prefix:
     state/repos/<repo>/repository.json, hold.json, pins/<gen_id>, state/purged.json, state/groups.json
     generations/<repo>/<gen_id>/mirror.json, manifest.sha256, manifest.json   immutable; the manifest is written last
     objects/<repo>/<sha256>                 immutable: files of generations and packs of the mirror, by digest
+    state/PURGE                             changes with every purge
+    followers/<id>                          a folder that follows, and the last purge that it carried out
     dropped/<repo>/<gen_id>/manifest.json, mirror.json   of collected generations, while somebody may download them
 """

@@ -15,7 +15,7 @@ from codeintel_core.objects import keys
 from codeintel_core.objects.bucket import Bucket
 from codeintel_core.objects.upload import GRACE, digests, parse_record, served
 
-_DROPPED = (keys.MIRROR_NAME, manifests.FILE_NAME)
+DROPPED = (keys.MIRROR_NAME, manifests.FILE_NAME)
 
 
 @dataclass(slots=True)
@@ -64,10 +64,14 @@ def collect(
 
 
 def drop(bucket: Bucket, repo: str, gen_ids: Collection[str]) -> None:
-    """Take generations out of sight; one that is served again meanwhile (a roll back) comes back into it."""
+    """Take generations out of sight; one that is served again meanwhile (a roll back) comes back into it.
+
+    Raises:
+        BucketUnavailable: some may be out of sight and others not; the next call goes on.
+    """
     for gen_id in gen_ids:
         documents = _record(bucket, f"{keys.generations(repo)}/{gen_id}", keys.RECORD)
-        for name in _DROPPED:
+        for name in DROPPED:
             if name in documents:
                 bucket.put(keys.dropped(repo, gen_id, name), documents[name])
         bucket.delete(keys.record(repo, gen_id, name) for name in reversed(keys.RECORD))
@@ -76,8 +80,25 @@ def drop(bucket: Bucket, repo: str, gen_ids: Collection[str]) -> None:
                 bucket.put(keys.record(repo, gen_id, name), document)
 
 
-def _sweep(bucket: Bucket, repo: str, done: CollectedObjects, before: datetime, *, dry_run: bool) -> None:
-    """Delete records that were dropped before that time, and objects as old that no record names."""
+def expunge(bucket: Bucket, repo: str) -> CollectedObjects:
+    """Delete at once what was dropped and whatever only that names, also when somebody is downloading it.
+
+    Raises:
+        BucketUnavailable: it could not be finished; the next call goes on, since the dropped records are deleted last.
+        GenerationCorrupt: the record of a generation is damaged, so what it names is not known.
+    """
+    done = CollectedObjects(repo)
+    _sweep(bucket, repo, done, datetime.now(UTC) - GRACE, at_once=True)
+    return done
+
+
+def _sweep(
+    bucket: Bucket, repo: str, done: CollectedObjects, before: datetime, *, dry_run: bool = False, at_once: bool = False
+) -> None:  # fmt: skip
+    """Delete records that were dropped before that time (all of them `at_once`), and objects that only they named.
+
+    Objects that no record ever named go when they are as old; a build may be uploading the younger ones.
+    """
     objects = bucket.list(keys.objects(repo))  # first: what is uploaded from now on is not in it
     records = bucket.list(keys.generations(repo))
     complete = keys.complete(records)
@@ -86,23 +107,29 @@ def _sweep(bucket: Bucket, repo: str, done: CollectedObjects, before: datetime, 
         named |= _named(gen_id, _record(bucket, f"{keys.generations(repo)}/{gen_id}"))
     # After them, so what another collection drops meanwhile is in one of the two.
     dropped = keys.complete(bucket.list(keys.dropped(repo)))
-    expired = {gen_id for gen_id, manifest in dropped.items() if manifest.modified <= before}
-    for gen_id in dropped.keys() - expired:
-        named |= _named(gen_id, _record(bucket, keys.dropped(repo, gen_id)))
+    expired = {gen_id for gen_id, manifest in dropped.items() if at_once or manifest.modified <= before}
+    named_by_dropped: set[str] = set()
+    for gen_id in dropped if at_once else dropped.keys() - expired:
+        named_by_dropped |= _named(gen_id, _record(bucket, keys.dropped(repo, gen_id)))
+    condemned = named_by_dropped - named if at_once else set[str]()
+    if not at_once:
+        named |= named_by_dropped
     torn = [key for key, entry in records.items() if key.split("/")[-2] not in complete and entry.modified <= before]
     doomed = {
-        key: entry for key, entry in objects.items() if key.rpartition("/")[2] not in named and entry.modified <= before
+        key: entry
+        for key, entry in objects.items()
+        if (name := key.rpartition("/")[2]) in condemned or (name not in named and entry.modified <= before)
     }
     if not dry_run:
         again = bucket.list(keys.objects(repo))  # an upload that needs one of them has written it anew
         doomed = {key: entry for key, entry in doomed.items() if again.get(key) == entry}
         bucket.delete(doomed)
-        bucket.delete(keys.dropped(repo, gen_id, name) for gen_id in sorted(expired) for name in _DROPPED)
+        bucket.delete(keys.dropped(repo, gen_id, name) for gen_id in sorted(expired) for name in DROPPED)
         bucket.delete(torn)  # of uploads and collections that were killed
     done.deleted_objects, done.deleted_bytes = len(doomed), sum(entry.size_bytes for entry in doomed.values())
 
 
-def _record(bucket: Bucket, folder: str, names: Collection[str] = _DROPPED) -> dict[str, bytes]:
+def _record(bucket: Bucket, folder: str, names: Collection[str] = DROPPED) -> dict[str, bytes]:
     """The documents of a generation that are there, by name."""
     found = {name: bucket.get(f"{folder}/{name}") for name in names}
     return {name: pair[0] for name, pair in found.items() if pair is not None}
@@ -110,6 +137,6 @@ def _record(bucket: Bucket, folder: str, names: Collection[str] = _DROPPED) -> d
 
 def _named(gen_id: str, documents: Mapping[str, bytes]) -> set[str]:
     """Digests that a record names; none when it was dropped or deleted meanwhile."""
-    if len(documents) < len(_DROPPED):
+    if len(documents) < len(DROPPED):
         return set()
     return digests(*parse_record(gen_id, documents[manifests.FILE_NAME], documents[keys.MIRROR_NAME]))

@@ -40,6 +40,7 @@ class Download:
         """
         self._bucket, self._home, self._timeout_s, self._stopping = bucket, home, timeout_s, stopping
         self._folder = home.incoming / gen_id
+        self._round = bucket.get(keys.ROUND)  # before the record: what is there now was not purged before it
         found = {name: bucket.get(keys.record(home.name, gen_id, name)) for name in keys.RECORD}
         documents = {name: pair[0] for name, pair in found.items() if pair is not None}
         if len(documents) < len(keys.RECORD):
@@ -59,6 +60,7 @@ class Download:
         """Fetch what is missing, complete the mirror, then let the generation appear among the local ones.
 
         Raises:
+            UnknownGeneration: it was purged meanwhile.
             GenerationCorrupt: bytes are missing, torn or wrong; the file and both digests are named.
             BucketUnavailable: the bucket cannot be read; what came is kept for the next try.
             StorageFailed: the disk is full.
@@ -80,10 +82,20 @@ class Download:
                 raise StorageFailed(f"cannot write generation {gen_id} to the home folder: {error.strerror}") from None
             with publish_lock(self._home):
                 self._home.generations.mkdir(exist_ok=True)
+                self._check_not_purged()
                 target = self._home.generation(gen_id)
                 if not target.exists():
                     self._folder.rename(target)
             shutil.rmtree(self._home.incoming, ignore_errors=True)
+
+    def _check_not_purged(self) -> None:
+        """Hold the publish lock: this folder lets go of what is purged under it, so here it cannot come back."""
+        gen_id = self.manifest.gen_id
+        if self._bucket.get(keys.ROUND) != self._round and self._bucket.get(
+            keys.record(self._home.name, gen_id, manifests.FILE_NAME)
+        ) is None:  # fmt: skip
+            shutil.rmtree(self._home.incoming, ignore_errors=True)
+            raise UnknownGeneration(f"generation {gen_id} of '{self._home.name}' was purged while it was downloaded")
 
     def _parse(self, gen_id: str, documents: Mapping[str, bytes]) -> tuple[Manifest, MirrorRecord]:
         manifest, mirror = documents[manifests.FILE_NAME], documents[keys.MIRROR_NAME]

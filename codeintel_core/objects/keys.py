@@ -10,6 +10,9 @@ from codeintel_core.home import Home
 from codeintel_core.objects.bucket import Entry
 
 STATE = "state"
+FOLLOWERS = "followers"
+ROUND = f"{STATE}/PURGE"  # changes with every purge
+PURGED = f"{STATE}/purged.json"
 MIRROR_NAME = "mirror.json"
 RECORD = (MIRROR_NAME, DIGEST_NAME, FILE_NAME)  # of a generation; in this order they are written
 
@@ -57,3 +60,8 @@ def objects(repo: str) -> str:
 def blob(repo: str, sha256: str) -> str:
     """A file of a generation, or a pack."""
     return f"objects/{repo}/{sha256}"
+
+
+def follower(machine: str) -> str:
+    """What a folder that follows the bucket says of itself."""
+    return f"{FOLLOWERS}/{machine}"

@@ -64,13 +64,26 @@ def write(
     same = MirrorRecord(packs=old_packs, refs=refs, tips=all_tips, shallow=shallow)
     if set(tips) <= set(old_tips):
         return same, None
-    revisions = [*tips, *(f"^{tip}" for tip in _present(mirror, old_tips, timeout_s))]
-    options = ("--revs", "--non-empty", "--delta-base-offset", "--quiet")
-    made = _git(mirror, timeout_s, "pack-objects", *options, str(folder / "new"), lines=revisions).strip()
-    if not made:  # the new tips were known objects
+    pack = _pack(mirror, [*tips, *(f"^{tip}" for tip in _present(mirror, old_tips, timeout_s))], folder, timeout_s)
+    if pack is None:  # the new tips were known objects
         return same, None
-    pack = folder / f"new-{made}.pack"
     return same.model_copy(update={"packs": (*old_packs, digest(pack))}), pack
+
+
+def tips(mirror: Path, commits: Iterable[str], timeout_s: float) -> frozenset[str]:
+    """What a mirror keeps reachable: the commits of generations, and what its refs name."""
+    return frozenset((*commits, *_refs(mirror, timeout_s).values()))
+
+
+def write_whole(
+    mirror: Path, wanted: Collection[str], folder: Path, timeout_s: float
+) -> tuple[MirrorRecord, Path]:  # fmt: skip
+    """One pack of all that `tips` reach, and nothing else; as `write`."""
+    pack = _pack(mirror, wanted, folder, timeout_s)
+    if pack is None:
+        raise GitFailed(f"the mirror of {mirror.parent.name} has none of the {len(wanted)} objects that its packs need")
+    names = _refs(mirror, timeout_s)
+    return MirrorRecord(packs=(digest(pack),), refs=names, tips=tuple(sorted(wanted)), shallow=_shallow(mirror)), pack
 
 
 def ensure(mirror: Path, timeout_s: float) -> None:
@@ -170,6 +183,13 @@ def _refs(mirror: Path, timeout_s: float) -> dict[str, str]:
     listed = _git(mirror, timeout_s, "for-each-ref", "--format=%(objectname) %(refname)", *_REFS).splitlines()
     pairs = [line.partition(" ") for line in listed]
     return {name: oid for oid, _, name in pairs if name.isprintable()}
+
+
+def _pack(mirror: Path, revisions: Iterable[str], folder: Path, timeout_s: float) -> Path | None:
+    """Write the objects that revisions reach into a pack, None when there are none."""
+    options = ("--revs", "--non-empty", "--delta-base-offset", "--quiet")
+    made = _git(mirror, timeout_s, "pack-objects", *options, str(folder / "new"), lines=revisions).strip()
+    return folder / f"new-{made}.pack" if made else None
 
 
 def _present(mirror: Path, oids: Collection[str], timeout_s: float) -> list[str]:

@@ -5,16 +5,15 @@ Whatever goes wrong, what is here keeps serving; `problem` says why it is not wh
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from codeintel_core.errors import BucketUnavailable, CodeIntelError, GenerationCorrupt, UnknownGeneration
+from codeintel_core.errors import CodeIntelError, GenerationCorrupt, UnknownGeneration
 from codeintel_core.generations import leases, retention
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.publish import current_id, point_at_locked, publish_lock
@@ -23,6 +22,8 @@ from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.objects import keys
 from codeintel_core.objects.bucket import Bucket
 from codeintel_core.objects.download import Download
+from codeintel_core.objects.followers import Follower
+from codeintel_core.objects.let_go import alone, let_go
 from codeintel_core.objects.shared_files import SharedFiles
 from codeintel_core.objects.upload import served
 
@@ -56,6 +57,7 @@ class Replica:
         """`max_bytes`: what the repositories may take of the disk; the served generations come even so."""
         self.bucket, self.home = bucket, home
         self.files = SharedFiles(bucket, home, timeout_s)
+        self._follower = Follower(bucket, home)
         self._max_bytes, self._timeout_s, self._clock = max_bytes, timeout_s, clock
         self._followed: dict[str, str] = {}  # repository -> ETag of the pointer whose generations are all here
         self._failed: dict[str, _Failure] = {}
@@ -67,7 +69,8 @@ class Replica:
     @property
     def problem(self) -> str:
         """Why the home is not what the bucket has, '' when it is."""
-        reasons = [self._unreachable, *(failure.reason for failure in tuple(self._failed.values())), self._over]
+        failed = [failure.reason for failure in tuple(self._failed.values())]
+        reasons = [self._unreachable, *failed, self._over, self._follower.problem]
         found = list(dict.fromkeys(filter(None, reasons)))
         more = f" and {len(found) - _MOST_REASONS} more" if len(found) > _MOST_REASONS else ""
         return "; ".join(found[:_MOST_REASONS]) + more
@@ -82,7 +85,7 @@ class Replica:
         """
         self.has_more = False
         try:
-            there = self.files.pull(self.bucket.list(keys.STATE))
+            there, purge = self._look()
         except (CodeIntelError, OSError) as error:
             if self._unreachable != str(error):
                 _log.warning("%s; what is here serves on", error)
@@ -92,6 +95,8 @@ class Replica:
         for name in refused:
             self._repair(self.home.repository(name))
         swapped = [name for name, (tag, gen_id) in there.items() if self._try(name, tag, gen_id)]
+        if purge:
+            self._carry_out(purge)
         self._failed = {name: failure for name, failure in self._failed.items() if name in there}
         moved = {name: tag for name, (tag, _) in there.items() if self._followed.get(name) != tag}
         for name in moved.keys() - self._failed.keys():
@@ -123,7 +128,9 @@ class Replica:
         Raises:
             BucketUnavailable, GenerationCorrupt, StorageFailed: why it cannot be taken over.
         """
-        there = self.files.pull(self.bucket.list(keys.STATE))
+        there, purge = self._look()
+        if purge:
+            self._carry_out(purge)
         for repo, (_, gen_id) in there.items():
             if generations and name in ("", repo):
                 self._serve(self.home.repository(repo), gen_id)
@@ -134,6 +141,21 @@ class Replica:
         if gen_id is not None:
             with publish_lock(at):
                 point_at_locked(at, gen_id)
+
+    def _look(self) -> tuple[dict[str, tuple[str, str]], str]:
+        """Take over the small files; what serves, as of `SharedFiles.pull`, and a purge that has to be carried out."""
+        self._follower.sign_in()
+        listed = self.bucket.list(keys.STATE)
+        return self.files.pull(listed), self._follower.pending(listed)
+
+    def _carry_out(self, purge: str) -> None:
+        """Let go of what was purged, and say so once nobody on this machine has it open; else the next look does."""
+        try:
+            are_free = [let_go(self.bucket, self.home.repository(name)) for name in self.home.repository_names()]
+            if all(are_free):
+                self._follower.confirm(purge)
+        except (CodeIntelError, OSError) as error:
+            _log.warning("a purge is not carried out yet: %s", error)
 
     def _try(self, name: str, tag: str, gen_id: str) -> bool:
         before = self._failed.get(name)
@@ -155,7 +177,7 @@ class Replica:
         """Serve on this machine what the bucket's pointer names; returns whether that is another than before."""
         if current_id(at) == gen_id and gen_id in kept(at):
             return False
-        with _alone(at):
+        with alone(at):
             if gen_id not in kept(at):
                 download = Download(self.bucket, at, gen_id, self._timeout_s, self._stopping)
                 self._make_room(download.missing_bytes)
@@ -175,7 +197,7 @@ class Replica:
         """
         at = self.home.repository(name)
         there = keys.complete(self.bucket.list(keys.generations(name)))
-        with _alone(at):
+        with alone(at):
             self._evict(at, [gen_id for gen_id in kept(at) if gen_id not in there])
             for gen_id in sorted(there.keys() - set(kept(at)), reverse=True):
                 try:
@@ -238,15 +260,3 @@ class Replica:
             f"the repositories take {size / _GIB:.2f} GiB, more than CODEINTEL_HOME_CACHE_GIB "
             f"({self._max_bytes / _GIB:.2f}): what serves or is open does not fit"
         )
-
-
-@contextmanager
-def _alone(at: RepositoryHome) -> Iterator[None]:
-    """One process at a time downloads generations of a repository."""
-    try:
-        file = (at.root / "download.lock").open("a")
-    except FileNotFoundError:
-        raise BucketUnavailable(f"'{at.name}' serves a generation in the bucket but is not registered there") from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codeintel_core.errors import GenerationCorrupt, PublishConflict
+from codeintel_core.errors import GenerationCorrupt, InvalidRequest, PublishConflict, UnknownGeneration
 from codeintel_core.generations.publish import current_id, publish
 from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.settings import Settings
 
 if TYPE_CHECKING:
     from codeintel_core.generations.manifest import Manifest
+    from codeintel_core.objects.purging import BucketPurge
     from codeintel_core.objects.replica import Replica
 
 _log = logging.getLogger("codeintel.objects")
@@ -70,7 +73,7 @@ def prepare(settings: Settings, home: Home, repo: str) -> None:
 
     try:
         follower.pull(repo)
-    except GenerationCorrupt as error:
+    except (GenerationCorrupt, UnknownGeneration) as error:  # the latter: it was purged while it was published
         _log.warning("%s; building everything anew", error)
         follower.point(repo)
         return
@@ -84,27 +87,61 @@ def prepare(settings: Settings, home: Home, repo: str) -> None:
         move(follower.bucket, repo, None, gen_id)
 
 
-def publish_shared(settings: Settings, home: RepositoryHome, staging: Path, manifest: Manifest) -> Path:
+def publish_shared(
+    settings: Settings, home: RepositoryHome, staging: Path, manifest: Manifest, purged: str = ""
+) -> Path:  # fmt: skip
     """`publish`, after the generation was uploaded; the bucket's pointer moves first, and decides between machines.
 
+    `purged` is the state of the purge list (`purged.state`) when the build began.
+
     Raises:
-        PublishConflict: another generation was published meanwhile, here or on another machine.
+        PublishConflict: another generation was published meanwhile, here or elsewhere, or something was purged.
         BucketUnavailable: the bucket cannot be used; nothing was published.
     """
     if not settings.bucket_url:
         return publish(home, staging, manifest)
     from codeintel_core.generations import manifest as manifests
     from codeintel_core.objects.bucket import Bucket
-    from codeintel_core.objects.upload import move, upload, withdraw
+    from codeintel_core.objects.collect import drop, expunge
+    from codeintel_core.objects.upload import is_purged_since, move, upload, withdraw
 
     bucket = Bucket.of(settings)
     manifests.save(staging, manifest)
     upload(bucket, home, staging, manifest, settings.git_timeout_s)
+
+    def announce() -> None:
+        if is_purged_since(bucket, purged):  # a purge lists generations after its entry: one of both sees the other
+            raise PublishConflict(f"something was purged while '{home.name}' was built; run the build again")
+        move(bucket, home.name, manifest.parent, manifest.gen_id)
+
     try:
-        return publish(home, staging, manifest, lambda: move(bucket, home.name, manifest.parent, manifest.gen_id))
+        return publish(home, staging, manifest, announce)
     except PublishConflict:
-        withdraw(bucket, home.name, manifest.gen_id)
+        if is_purged_since(bucket, purged):  # what was sent may hold it, so it does not wait for a collection
+            drop(bucket, home.name, [manifest.gen_id])
+            expunge(bucket, home.name)
+        else:
+            withdraw(bucket, home.name, manifest.gen_id)
         raise
+
+
+def bucket_purge(settings: Settings, *, wait_s: float, gone: Collection[str] = ()) -> BucketPurge | None:
+    """What a purge does in the home's bucket (`BucketPurge`), None when the home is a folder.
+
+    Raises:
+        InvalidRequest: machines that are gone are named, but nobody follows a folder.
+    """
+    if not settings.bucket_url:
+        if gone:
+            raise InvalidRequest("--gone is for a home in a bucket: nothing else follows this one")
+        return None
+    from codeintel_core.objects.bucket import Bucket
+    from codeintel_core.objects.purging import BucketPurge
+    from codeintel_core.objects.replica import Replica
+
+    timeout_s = settings.git_timeout_s
+    follower = Replica(Bucket.of(settings), Home(settings.home), max_bytes=sys.maxsize, timeout_s=timeout_s)
+    return BucketPurge(follower, timeout_s, wait_s=wait_s, gone=gone)
 
 
 def announce(settings: Settings, home: RepositoryHome, gen_id: str) -> None:

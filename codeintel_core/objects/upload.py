@@ -16,6 +16,7 @@ from codeintel_core.home import RepositoryHome
 from codeintel_core.objects import keys, packs
 from codeintel_core.objects.bucket import Bucket, in_parallel
 from codeintel_core.objects.packs import MirrorRecord
+from codeintel_core.secrets import purged
 from codeintel_core.telemetry import step
 
 GRACE = timedelta(days=1)  # nothing younger is deleted: somebody may be downloading it, or about to name it
@@ -88,6 +89,12 @@ def served(bucket: Bucket, repo: str) -> tuple[str | None, str]:
     """Id of the generation that the bucket serves, None when it serves none, and the ETag of the pointer."""
     found = bucket.get(keys.current(repo))
     return (found[0].decode("utf-8", "replace").strip(), found[1]) if found else (None, "")
+
+
+def is_purged_since(bucket: Bucket, state: str) -> bool:
+    """Whether the purge list in the bucket is another than that state of it (`purged.state`)."""
+    found = bucket.get(keys.PURGED)
+    return purged.state_of(found[0] if found else b"") != state
 
 
 def read_record(bucket: Bucket, repo: str, gen_id: str | None) -> tuple[Manifest, MirrorRecord] | None:

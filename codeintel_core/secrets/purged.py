@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -60,6 +61,19 @@ def load(path: Path) -> PurgeList:
         frozenset((repo, name) for repo, name in stored["paths"]),
         frozenset(stored["blobs"]),
     )
+
+
+def state(path: Path) -> str:
+    """Names what the list in `path` says now; '' when there is none."""
+    try:
+        return state_of(path.read_bytes())
+    except FileNotFoundError:
+        return ""
+
+
+def state_of(document: bytes) -> str:
+    """The same of its bytes."""
+    return hashlib.sha256(document).hexdigest() if document else ""
 
 
 class CurrentList:

@@ -35,7 +35,7 @@ from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.objects import shared
 from codeintel_core.repository import mirror
 from codeintel_core.repository.git import GitRepository, TreeEntry
-from codeintel_core.secrets import SECRETS_VERSION
+from codeintel_core.secrets import SECRETS_VERSION, purged
 from codeintel_core.settings import Settings
 from codeintel_pipelines.build import lease, parts
 
@@ -71,6 +71,7 @@ class Plan:
     created_at: str
     embed: Embed = Embed.AUTO
     compact: bool = False  # whether the parent's indexes are merged instead of extended
+    purged: str = ""  # state of the purge list before anything was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,7 @@ def start(
     shared.prepare(settings, home, repo)
     entry = mirror.registration(home, repo)
     lease.acquire(repository, run_id, is_finished)
+    purge_state = purged.state(home.purged)
     fetched = "" if compact else mirror.refresh(home, repo, timeout_s=settings.git_timeout_s)
     parent = current_id(repository)
     reusable = _reusable(repository, parent, settings) if parent else None
@@ -217,6 +219,7 @@ def start(
         # What was published lexical first is completed by the next build, whoever asks for it.
         embed=Embed.ALL if embed is Embed.AUTO and reusable is not None and reusable.commit == commit else embed,
         compact=compact,
+        purged=purge_state,
     )
     shutil.rmtree(repository.staging, ignore_errors=True)
     (repository.staging / commit).mkdir(parents=True)

@@ -57,7 +57,7 @@ def release(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Rel
     failed = [f"{name} ({verdict.facts})" for name, verdict in verdicts.items() if not verdict.passed]
     if failed:
         raise BuildFailed(f"'{build.plan.repo}' was not published: {'; '.join(failed)}")
-    publish_shared(build.settings, build.repository, build.folder, manifest)
+    publish_shared(build.settings, build.repository, build.folder, manifest, build.plan.purged)
     return Released(manifest, verdicts)
 
 

@@ -15,7 +15,9 @@ from codeintel_core.errors import BuildInProgress, CodeIntelError, GitFailed, In
 from codeintel_core.generations import leases, retention
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.publish import current_id
+from codeintel_core.generations.reader import kept
 from codeintel_core.home import Home, RepositoryHome
+from codeintel_core.objects.purging import BucketPurge
 from codeintel_core.repository import mirror
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.secrets import purged
@@ -38,6 +40,8 @@ class Report:
         rebuilt: repository -> the clean generation that serves now, or why there is none.
         vectors: cached vectors that were deleted.
         readers: processes that still have a dropped generation open, until they let go of it.
+        bucket_objects: deleted from the bucket that the home is in.
+        unconfirmed: folders that follow the bucket and did not say yet that they let go, with their machine.
         left: what the scan after the purge still found; empty is the proof.
         in_source: repository -> blobs of the mirror that hold it, because the source's history does.
     """
@@ -48,6 +52,8 @@ class Report:
     rebuilt: dict[str, str] = field(default_factory=dict)
     vectors: int = 0
     readers: list[int] = field(default_factory=list)
+    bucket_objects: int = 0
+    unconfirmed: dict[str, str] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     in_source: dict[str, int] = field(default_factory=dict)
 
@@ -74,19 +80,25 @@ def target_of(home: Home, *, text: str, pattern: str, repo: str, path: str, blob
 
 
 def purge(
-    home: Home, settings: Settings, target: Target, *, text: str = "", rebuild: Rebuild, is_dry: bool = True
-) -> Report:
+    home: Home, settings: Settings, target: Target, *, text: str = "", rebuild: Rebuild, is_dry: bool = True,
+    bucket: BucketPurge | None = None,
+) -> Report:  # fmt: skip
     """Find the target, and unless `is_dry` remove it everywhere and scan every byte again.
 
     The entry that keeps it out is written first, so that no build that starts meanwhile brings it back. Where the
     served generation holds it, the repository is built anew without it; if that fails, the newest clean one serves.
+    With `bucket`, which the home is in, the bucket comes before this folder, and at the end every other folder.
+    A purge that was interrupted is completed by the next one of the same target.
 
     Raises:
         BuildInProgress: a repository is being built; nothing was dropped.
         StorageFailed: a file cannot be rewritten; run it again.
+        BucketUnavailable, PublishConflict: the bucket cannot be used, or another purge was faster; run it again.
     """
     report = Report(applied=not is_dry)
     words = set[str]()
+    if bucket is not None:  # what cannot be read may hold it
+        report.generations = bucket.bring()
     for repository, folder in find.generations(home):
         found = report.generations.get(repository.name, [])
         shares = find.shares_files(folder, map(repository.generation, found))
@@ -97,15 +109,25 @@ def purge(
         report.in_source = _in_source(home, target, settings)
         return report
     _remember(home, target, text)
+    if bucket is not None:
+        bucket.share_list()
     for name, gen_ids in report.generations.items():
         repository = home.repository(name)
-        for gen_id in gen_ids:
+        here = [gen_id for gen_id in gen_ids if gen_id in kept(repository)]
+        for gen_id in here:
             words |= _words(repository.generation(gen_id), name, target)
             report.vectors += _forget_vectors(home, repository.generation(gen_id), name, target)
-        _replace_generations(repository, gen_ids, rebuild, report)
+        _rebuild(repository, here, rebuild, report)
+        if bucket is not None:
+            bucket.drop(name, gen_ids)
+        _drop(repository, here, report)
     _scrub(home, report, target)
     _collect_mirrors(home, settings)
-    report.left = _left(home, target, words)
+    if bucket is not None:
+        report.bucket_objects = bucket.expunge()
+        report.unconfirmed = bucket.reach_followers()
+        report.left = bucket.left()
+    report.left += _left(home, target, words)
     report.in_source = _in_source(home, target, settings)
     return report
 
@@ -113,15 +135,17 @@ def purge(
 def _remember(home: Home, target: Target, text: str) -> None:
     known = purged.load(home.purged)
     if text:
-        forms = [Fingerprint.of(form.encode()) for form in needle.forms(text)]
-        known = replace(known, texts=(*known.texts, *forms))
+        forms = [form.encode() for form in needle.forms(text)]
+        fresh = [Fingerprint.of(form) for form in forms if set(known.mask(form)[0]) != {ord("*")}]
+        known = replace(known, texts=(*known.texts, *fresh))
     elif target.path:
         known = replace(known, paths=known.paths | {(target.repo, target.path)})
     elif target.blob:
         known = replace(known, blobs=known.blobs | {target.blob})
     else:
         known = replace(known, patterns=tuple(dict.fromkeys((*known.patterns, target.needle.pattern))))
-    purged.save(home.purged, known)
+    if known != purged.load(home.purged):
+        purged.save(home.purged, known)
 
 
 def _words(folder: Path, repo: str, target: Target) -> set[str]:
@@ -148,7 +172,7 @@ def _forget_vectors(home: Home, folder: Path, repo: str, target: Target) -> int:
     return count
 
 
-def _replace_generations(repository: RepositoryHome, gen_ids: list[str], rebuild: Rebuild, report: Report) -> None:
+def _rebuild(repository: RepositoryHome, gen_ids: list[str], rebuild: Rebuild, report: Report) -> None:
     if current_id(repository) in gen_ids:
         try:
             rebuild(repository.name)
@@ -156,6 +180,9 @@ def _replace_generations(repository: RepositoryHome, gen_ids: list[str], rebuild
             raise
         except CodeIntelError as error:  # it must go all the same; the report says that nothing new was built
             report.rebuilt[repository.name] = f"not rebuilt: {error}"
+
+
+def _drop(repository: RepositoryHome, gen_ids: list[str], report: Report) -> None:
     pids = {pid for gen_id, readers in leases.leased(repository).items() if gen_id in gen_ids for pid in readers}
     report.readers = sorted({*report.readers, *pids})
     retention.drop(repository, gen_ids)
@@ -231,6 +258,10 @@ def lines(report: Report) -> Iterable[str]:
         yield f"{name}: the mirror keeps {what} with it, as the source does; rewrite its history, then run this again"
     if report.readers:
         yield f"still open in processes {', '.join(map(str, report.readers))} until their next look or restart"
+    if report.bucket_objects:
+        yield f"{report.bucket_objects} objects deleted from the bucket"
+    for machine, where in report.unconfirmed.items():
+        yield f"NOT YET CONFIRMED by {machine} ({where}): run this again once it is up, or with --gone {machine}"
     if report.applied:
         left = "; ".join(f"STILL IN {place}" for place in report.left)
         yield f"proof: {left or 'a scan of all bytes found nothing'}"

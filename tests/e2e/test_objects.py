@@ -42,7 +42,7 @@ def on(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     app = build_app()
     (tmp_path / "models").mkdir()
 
-    def run(machine: str, *arguments: str, **environment: str) -> str:
+    def run(machine: str, *arguments: str, code: int = 0, **environment: str) -> str:
         folder = tmp_path / machine
         folder.mkdir(exist_ok=True)
         if not (folder / "models").exists():  # exported once
@@ -51,7 +51,7 @@ def on(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             monkeypatch.setenv(name, value)
         get_settings.cache_clear()
         result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == code, result.output
         return result.stdout
 
     yield run
@@ -108,3 +108,30 @@ def test_the_commands_work_across_machines(
     for machine, command in (("a", ("build", "demo")), ("d", question)):
         with pytest.raises(BucketUnavailable, match=r"s3://bucket-.* cannot be used"):
             on(machine, *command, **away)
+
+
+def test_a_purge_on_one_machine_reaches_the_others(on: Run, git_repo: GitRepo, tmp_path: Path) -> None:
+    codename = "operation nightingale protocol"
+    source = git_repo({**FILES, "plan.py": f'def secret_plan():\n    """{codename}."""\n'}, name="demo")
+    on("a", "add", str(source.path))
+    built = json.loads(on("a", "build", "demo", "--json"))
+    asked = ("search", "--json", "secret_plan")
+    assert codename in on("c", *asked)
+    purge = ("purge", "--text", codename, "--json", "--wait", "0")
+    assert json.loads(on("b", *purge))["generations"] == {
+        "demo": [built["gen_id"]]
+    }  # from another machine, nothing yet
+    assert codename in on("c", *asked)
+    report = json.loads(on("b", *purge, "--yes", code=1))
+    assert (report["generations"], report["left"]) == ({"demo": [built["gen_id"]]}, [])
+    assert report["bucket_objects"] > 0
+    assert len(report["unconfirmed"]) == 2  # a and c, until they look
+    shown = on("c", *asked)
+    assert "secret_plan" in shown
+    assert codename not in shown
+    on("a", "status")
+    report = json.loads(on("b", *purge, "--yes"))
+    assert (report["generations"], report["left"], report["unconfirmed"]) == ({}, [], {})
+    for machine in "abc":
+        at = Home(tmp_path / machine).repository("demo")
+        assert [path.name for path in at.generations.glob("*")] == [current_id(at)] != [built["gen_id"]]
