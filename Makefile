@@ -13,7 +13,7 @@ FAISS ?= cpu
 # vLLM for the CPU: 3 GB, so outside the main environment, and only for `make test-vllm`.
 VLLM ?= $(CURDIR)/.vllm
 
-.PHONY: setup demo test test-vllm unit conformance check fuzz dagster serve bench bench-quality bench-tuning bench-learning notebooks clean
+.PHONY: setup demo test test-vllm unit conformance check fuzz dagster serve bench bench-history bench-quality bench-tuning bench-learning notebooks clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -67,8 +67,13 @@ dagster: setup
 serve: setup
 	$(BIN)/codeintel serve
 
+# SUBJECTS="queries serving" measures those; the tables of docs/performance.md are written from what is stored.
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(if $(SUBJECTS),--only $(SUBJECTS))
+
+# The trend of every ratio; fails when one got worse than the median of its former runs.
+bench-history: setup
+	$(BIN)/python -m benchmarks --history $(SUBJECTS)
 
 # Evaluation sets and clones that are not on disk are skipped, and said so (CODEINTEL_EVAL_DATA, CODEINTEL_EVAL_CLONES).
 bench-quality: setup

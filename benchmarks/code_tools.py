@@ -1,12 +1,12 @@
-"""Code tools: grep over a million lines of a mirror against `git grep`, and the catalog's cursors against connections.
-
-The repository is made here (2,500 files of 400 lines, packed), so the numbers do not depend on what is measured else.
-"""
+"""Code tools: grep over a million lines against `git grep` and ripgrep, the catalog's cursors against connections."""
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +14,13 @@ from pathlib import Path
 
 import duckdb
 
+from benchmarks import packed_repository
 from benchmarks.rows import Row, Rows, percentiles
 from benchmarks.workplace import Workplace
 from codeintel_core.database import Database, Query
-from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.grep import LinePattern
 
-_FILES, _LINES = 2_500, 400
 _QUERIES = 400
-_WORDS = "value result index path name request handler buffer record table commit parser stream token window".split()
 
 
 def measure(at: Workplace) -> Rows:
@@ -32,7 +30,8 @@ def measure(at: Workplace) -> Rows:
 
 
 def _grep(folder: Path) -> Rows:
-    git = _repository(folder)
+    git = packed_repository.make(folder)
+    ripgrep = shutil.which("rg", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     blobs = [entry.blob for entry in git.tree(git.resolve("main"))]
     for label, text, is_regex in (
         ("rare text", "needle_77", False),
@@ -49,10 +48,32 @@ def _grep(folder: Path) -> Rows:
             command = ["git", "-C", str(folder), "grep", "--no-color", kind, "-h", "-e", text.replace(r"\d", "[0-9]")]
             return subprocess.run([*command, "main"], capture_output=True, check=True).stdout.count(b"\n")
 
+        def theirs_too(text: str = text, is_regex: bool = is_regex) -> int:
+            kind = "--regexp" if is_regex else "--fixed-strings"
+            command = [
+                str(ripgrep),
+                "--no-config",
+                "--threads=1",
+                "--no-filename",
+                "--glob=!.git",
+                kind,
+                text,
+                str(folder),
+            ]
+            return subprocess.run(command, capture_output=True, check=True).stdout.count(b"\n")
+
         (found, seconds), (expected, theirs_s) = _best(ours), _best(theirs)
         assert found == expected, (label, found, expected)
         note = f"{found} lines; git grep's own regular expressions take no pattern of a caller"
         yield Row("grep, 1M lines", label, seconds, "s", f"git grep {theirs_s:.3g}", theirs_s / seconds, note)
+        beside = f"{label}, beside ripgrep"
+        if ripgrep is None:
+            yield Row("grep, 1M lines", beside, "skipped", note="rg is not installed: .[bench]")
+            continue
+        expected, theirs_s = _best(theirs_too)
+        assert found == expected, (label, found, expected)
+        note = f"{found} lines; ripgrep, one thread, reads the files of the work tree, ours the blobs of the repository"
+        yield Row("grep, 1M lines", beside, seconds, "s", f"ripgrep {theirs_s:.3g}", theirs_s / seconds, note)
 
 
 def _best(work: Callable[[], int]) -> tuple[int, float]:
@@ -62,24 +83,6 @@ def _best(work: Callable[[], int]) -> tuple[int, float]:
         found = work()
         times.append(time.perf_counter() - started)
     return found, min(times)
-
-
-def _repository(folder: Path) -> GitRepository:
-    folder.mkdir()
-    chance = random.Random(1)
-    for number in range(_FILES):
-        lines = [
-            f"    {chance.choice(_WORDS)} = {chance.choice(_WORDS)}_{chance.randrange(20)}({chance.choice(_WORDS)})\n"
-            if chance.randrange(20) else f"    token_{chance.randrange(8)} += {chance.choice(_WORDS)}\n"
-            for _ in range(_LINES)
-        ]  # fmt: skip
-        if number % 500 == 0:
-            lines[200] = "    needle_77(value)\n"
-        (folder / f"f{number}.py").write_text("".join(lines))
-    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "files"], ["gc", "-q"]):
-        identity = ["-c", "user.name=bench", "-c", "user.email=bench@example.org"]
-        subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True)
-    return GitRepository(folder / ".git")
 
 
 def _cursors(path: Path) -> Rows:

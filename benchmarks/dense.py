@@ -3,7 +3,7 @@
 Vectors are synthetic, clustered and seeded (unit norm, 384 dimensions); queries are new points of the same clusters.
 One query at a time and one thread for searching, all cores for building. Ours is asked through `DenseIndex.search`,
 so the look-up of chunk ids is included. A peer is searched with the smallest beam that reaches our recall, or its
-widest.
+widest. Ratios are how many times the peer takes as long.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ def _at_size(size: int) -> Rows:
             row, p50 = _row(subject, built, queries, truth, wanted=recall)
             # Minutes lie between two builds on a shared machine: ours is timed again beside each peer.
             ours_p50 = _row(subject, ours, queries, truth, wanted=0.0)[1]
-            yield _with_peer(row, f"ours {ours_p50:.3f}", ours_p50 / p50)
+            yield _with_peer(row, f"ours {ours_p50:.3f}", p50 / ours_p50)
+            if built.build_s > 1:
+                beside, ratio = f"{built.name} {built.build_s:.1f}", built.build_s / max(ours.build_s, 1e-3)
+                yield Row(subject, f"build of ours, beside {built.name}", ours.build_s, "s", beside, ratio)
 
 
 def _row(subject: str, kind: Kind, queries: Matrix, truth: list[Ids], wanted: float) -> tuple[Row, float]:

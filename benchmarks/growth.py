@@ -32,7 +32,7 @@ def measure(at: Workplace) -> Rows:
         measure = f"{counts:,} chunks, {_CHANGED} of them changed"
         for kind, seconds, least in (("", cost.total_s, smallest.total_s), (", CPU", cost.cpu_s, smallest.cpu_s)):
             note = "" if kind else f"fake encoder; {stages}"
-            yield Row("growth", measure + kind, seconds, "s", f"smallest: {least:.2f}", seconds / least, note)
+            yield Row("growth", measure + kind, seconds, "s", f"smallest: {least:.2f}", least / seconds, note)
 
 
 def _at_size(folder: Path, size: int) -> tuple[plain_build.Cost, int]:

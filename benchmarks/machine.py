@@ -1,24 +1,76 @@
-"""The machine in words, memory of a process, and the folder of results."""
+"""The machine in words, how busy others kept it, memory of a process, and the folder of results."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+import subprocess
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-def describe() -> dict[str, str | int | float]:
-    """What a number was measured on; the load tells whether the machine was shared."""
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """When, where and of what a number was measured.
+
+    Attributes:
+        at: UTC, to the second.
+        commit: of this checkout; ends with `+` when files were changed since.
+        machine: cores, processor and Python, never a host name.
+        load: load average of the last minute before the measurement began.
+        others: cores that other processes kept busy meanwhile (with what the hypervisor took), None when unknown.
+    """
+
+    at: str
+    commit: str
+    machine: str
+    load: float
+    others: float | None
+
+
+class Clock:
+    """Notes the circumstances of what is measured inside."""
+
+    def __enter__(self) -> Self:
+        self._load = round(os.getloadavg()[0], 1)
+        self._began = time.perf_counter(), _busy_s(), _own_s()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def circumstances(self) -> Circumstances:
+        """Those of the time since the block was entered."""
+        wall, busy, own = (
+            now - then
+            for now, then in zip((time.perf_counter(), _busy_s(), _own_s()), self._began, strict=True)
+        )  # fmt: skip
+        others = max(0.0, round((busy - own) / wall, 1)) if wall > 1 else None
+        return Circumstances(_now(), commit(), describe(), self._load, others)
+
+
+def describe() -> str:
+    """What a number was measured on, in words."""
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    return {
-        "cores": os.cpu_count() or 1,
-        "cpu": cpu.group(1) if cpu else platform.machine(),
-        "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 2),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    name = cpu.group(1).strip() if cpu else platform.machine()
+    return f"{os.cpu_count() or 1} cores, {name}, Python {'.'.join(platform.python_version_tuple()[:2])}"
+
+
+def commit() -> str:
+    """Short id of this checkout's commit; '' outside of a repository."""
+    found = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=8", "--dirty=+", "--exclude=*"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return found.stdout.strip()
 
 
 def memory_mb(pid: int | str = "self") -> tuple[float, float]:
@@ -28,8 +80,18 @@ def memory_mb(pid: int | str = "self") -> tuple[float, float]:
     return now, peak
 
 
-def results() -> Path:
-    """Folder of results (git-ignored)."""
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    return folder
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
+
+
+def _busy_s() -> float:
+    """CPU seconds that the machine was busy, all cores together; idle and waiting for disks are not."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    user, nice, system, _, _, irq, soft, stolen = map(int, fields)
+    return (user + nice + system + irq + soft + stolen) * _TICK_S
+
+
+def _own_s() -> float:
+    """CPU seconds of this process and of its children that ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import fake_encoder, machine, plain_build
+from benchmarks import fake_encoder, machine, page, plain_build, results
+from benchmarks.rows import Row
 from codeintel_core.analysis import query_terms
 from codeintel_core.deadline import Deadline
 from codeintel_core.generations.generation import Generation
@@ -227,10 +227,15 @@ def summary(rows: list[Commit]) -> dict[str, float | int | str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repo", type=Path, default=Path(), help="a repository with enough history (default: here)")
+    parser.add_argument("--name", default="this", help="what the repository is called in the results")
     parser.add_argument("--commits", type=int, default=50)
     parser.add_argument("--fake", action="store_true", help="embed with the fake encoder (the table says so)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="replay-") as folder, contextlib.ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="replay-") as folder,
+        contextlib.ExitStack() as stack,
+        machine.Clock() as clock,
+    ):
         if options.fake:
             stack.enter_context(fake_encoder.used_by_builds())
         rows = replay(options.repo.absolute(), options.commits, Path(folder))
@@ -239,14 +244,10 @@ def main() -> None:
     for name, value in found.items():
         table.add_row(name, str(value))
     Console(width=120).print(table)
-    target = machine.results() / "replay.json"
-    document = {
-        "machine": machine.describe(),
-        "repo": str(options.repo),
-        "summary": found,
-        "commits": list(map(asdict, rows)),
-    }
-    target.write_text(json.dumps(document, indent=1))
+    measured = (Row("replay", name, value) for name, value in found.items())
+    of = f"{options.name}{', fake encoder' if options.fake else ''}"
+    results.store("replay", of, clock.circumstances(), measured)
+    page.write()
 
 
 if __name__ == "__main__":

@@ -108,6 +108,15 @@ def bare(size_bytes: int, workers: int = 1) -> Iterator[Running]:
 
 
 @contextmanager
+def bare_mcp(reply: Path) -> Iterator[Running]:
+    """The bare FastMCP server, answering what the file says."""
+    command = [sys.executable, "-m", "uvicorn", "benchmarks.bare_mcp:app", "--no-access-log", "--log-level", "error",
+               "--port"]  # fmt: skip
+    with _running(command, {"BARE_REPLY": str(reply)}, "") as found:
+        yield found
+
+
+@contextmanager
 def _running(command: list[str], environment: dict[str, str], health: str) -> Iterator[Running]:
     port = free_port()
     process = subprocess.Popen([*command, str(port)], env={**os.environ, **environment})
@@ -125,7 +134,7 @@ def _running(command: list[str], environment: dict[str, str], health: str) -> It
 
 def _is_up(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        return httpx.get(url, timeout=5).status_code in (200, 404)  # a bare server has no page of its health
     except httpx.TransportError:
         return False
 

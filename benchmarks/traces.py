@@ -54,7 +54,7 @@ def measure(at: Workplace) -> Rows:
 
 def _journal(home: Home) -> Rows:
     table = tables.traces(home)
-    _generate(home, _JOURNALED, days=1)
+    generate(home, _JOURNALED, days=1)
     day = f"{_FIRST}"
     rows = pq.read_table(table.path(day)).slice(0, 2_000).to_pylist()
     lines = [row | {"asked_at": row["asked_at"].isoformat(), "latency_ms": dict(row["latency_ms"])} for row in rows]
@@ -77,7 +77,7 @@ def _journal(home: Home) -> Rows:
 def _queries(home: Home, size: int) -> Rows:
     subject = f"traces {size:,}"
     with _Clock() as took:
-        _generate(home, size, days=_DAYS)
+        generate(home, size, days=_DAYS)
     stored = sum(path.stat().st_size for path in tables.traces(home).files()) / 1e6
     yield Row(subject, "generated", took.cpu_s, "CPU-s", note=f"{took.wall_s:.1f} s, {stored:,.0f} MB of Parquet")
     reports = {report.name: report for report in database.reports()}
@@ -95,7 +95,7 @@ def _queries(home: Home, size: int) -> Rows:
                 times.append((took.cpu_s, took.wall_s))
             cpu_s, wall_s = map(statistics.median, zip(*times, strict=True))
             note = f"{wall_s:.2f} s, peak {_peak_mib():.0f} MiB, limit {_MEMORY}"
-            yield Row(subject, name, cpu_s, "CPU-s", note=note)
+            yield Row(subject, name, cpu_s, "CPU-s", note=note, line=name, column=f"{size:,} traces, CPU-s")
 
 
 class _Clock:
@@ -110,7 +110,7 @@ class _Clock:
         self.wall_s = time.perf_counter() - self._began[1]
 
 
-def _generate(home: Home, size: int, *, days: int) -> None:
+def generate(home: Home, size: int, *, days: int) -> None:
     """Write `size` rows over `days` daily tables, as `tables.compact` would."""
     table = tables.traces(home)
     names = ", ".join(f'"{name}"' for name in table.schema.names)

@@ -20,6 +20,7 @@ class Workplace:
 
     folder: Path
     repo: Path  # as given
+    name: str  # of the repository, in the results
     sizes: tuple[int, ...]  # of the dense and growth subjects
 
     @property
