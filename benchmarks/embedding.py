@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from benchmarks.rows import Row, Rows
+from benchmarks.rows import Row, Rows, seconds
 from benchmarks.workplace import Workplace
 from codeintel_core.chunking import WordPieceCounter, chunk_file
 from codeintel_core.embedding.cache import VectorCache
@@ -32,20 +30,20 @@ def measure(at: Workplace) -> Rows:
         for part in range(_PARTS):  # interleaved on different texts: neither profits from the other
             some = texts[part::_PARTS]
             if part % 2:
-                ours_s.append(_seconds(partial(embed_texts, encoder, cache, some)) / len(some))
-                bare_s.append(_seconds(partial(encoder.encode_documents, some)) / len(some))
+                ours_s.append(seconds(partial(embed_texts, encoder, cache, some)) / len(some))
+                bare_s.append(seconds(partial(encoder.encode_documents, some)) / len(some))
             else:
-                bare_s.append(_seconds(partial(encoder.encode_documents, some)) / len(some))
-                ours_s.append(_seconds(partial(embed_texts, encoder, cache, some)) / len(some))
-        cached_s = _seconds(lambda: embed_texts(encoder, cache, texts)) / len(texts)
+                bare_s.append(seconds(partial(encoder.encode_documents, some)) / len(some))
+                ours_s.append(seconds(partial(embed_texts, encoder, cache, some)) / len(some))
+        cached_s = seconds(lambda: embed_texts(encoder, cache, texts)) / len(texts)
     bare, ours = 1 / float(np.median(bare_s)), 1 / float(np.median(ours_s))
     tokens = float(np.mean(np.minimum(encoder.count_tokens(texts), 256)))
     note = f"{len(texts)} distinct chunks, {tokens:.0f} tokens on average, {settings.embedding_precision}"
     yield Row("embedding", "pipeline, cold", ours, "chunks/s", f"bare encoder {bare:.1f}", ours / bare, note)
     yield Row("embedding", "pipeline, from the cache", 1 / cached_s, "chunks/s")
     query = LocalEncoder(at.home.models, settings.embedding_precision, threads=1)
-    seconds = [_seconds(partial(query.encode_query, f"how is part {i} of the index published")) for i in range(60)]
-    yield Row("embedding", "one query, one thread, p50", float(np.median(seconds[10:])) * 1000, "ms")
+    taken = [seconds(partial(query.encode_query, f"how is part {i} of the index published")) for i in range(60)]
+    yield Row("embedding", "one query, one thread, p50", float(np.median(taken[10:])) * 1000, "ms")
 
 
 def _texts(at: Workplace) -> list[str]:
@@ -57,9 +55,3 @@ def _texts(at: Workplace) -> list[str]:
     texts = sorted(found)
     random = np.random.default_rng(3)
     return [texts[i] for i in random.permutation(len(texts))[:_TEXTS]]
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started

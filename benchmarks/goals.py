@@ -52,6 +52,15 @@ GOALS = (
     Goal("Vectors, 100,000 at recall@10 >= .99", "half of hnswlib's time", "dense", "dense 100,000", "hnswlib", 2.0),
     Goal("the same", "2/3 of FAISS HNSW SQ8's time", "dense", "dense 100,000", "FAISS HNSW32,SQ8", 1.5),
     Goal("the same, build", "1/5 of hnswlib's time", "dense", "dense 100,000", "build of ours, beside hnswlib", 5.0),
+    Goal(
+        "Vectors within 1 % of 100,000",
+        "the better of gather and selector",
+        "filtered",
+        "scope, 100,000 vectors",
+        "1%",
+        0.9,
+    ),
+    Goal("the same, 10 %", "the better of gather and selector", "filtered", "scope, 100,000 vectors", "10%", 0.9),
     Goal("Vectors, 1,000,000", "ahead of hnswlib", "dense", "dense 1,000,000", "hnswlib", 1.0),
     Goal("the same", "ahead of usearch", "dense", "dense 1,000,000", "usearch", 1.0),
     Goal(

@@ -7,8 +7,6 @@ the machine.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +14,7 @@ import httpx
 
 from benchmarks import servers
 from benchmarks.queries import questions
-from benchmarks.rows import Row, Rows, percentiles
+from benchmarks.rows import Row, Rows, percentiles, seconds
 from benchmarks.servers import Running
 from benchmarks.workplace import Workplace
 
@@ -42,7 +40,7 @@ def measure(at: Workplace) -> Rows:
 
 def _in_turn(ours: Running, bare: Running, query: str) -> list[tuple[float, float]]:
     """Median milliseconds and CPU seconds of a call to each server; they take turns."""
-    seconds: list[list[float]] = [[], []]
+    taken: list[list[float]] = [[], []]
     cpu_s = [0.0, 0.0]
     for server in (ours, bare):
         for _ in range(_WARM):
@@ -52,9 +50,9 @@ def _in_turn(ours: Running, bare: Running, query: str) -> list[tuple[float, floa
             before = server.cpu_s()
             with httpx.Client(timeout=60, headers=_HEADERS) as http:
                 work = partial(_post, http, server, query)
-                seconds[number] += [_seconds(work) for _ in range(_CALLS)]
+                taken[number] += [seconds(work) for _ in range(_CALLS)]
             cpu_s[number] += server.cpu_s() - before
-    return [(percentiles(some)[0], cpu / _CALLS / _ROUNDS) for some, cpu in zip(seconds, cpu_s, strict=True)]
+    return [(percentiles(some)[0], cpu / _CALLS / _ROUNDS) for some, cpu in zip(taken, cpu_s, strict=True)]
 
 
 def _call(server: Running, query: str) -> dict[str, Any]:
@@ -70,9 +68,3 @@ def _post(http: httpx.Client, server: Running, query: str) -> httpx.Response:
     order = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
              "params": {"name": "search", "arguments": {"query": query}}}  # fmt: skip
     return http.post(f"http://127.0.0.1:{server.port}/mcp", json=order).raise_for_status()
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started

@@ -11,7 +11,6 @@ import resource
 import sqlite3
 import statistics
 import subprocess
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +22,7 @@ import orjson
 import pyarrow as pa
 
 from benchmarks import packed_repository
-from benchmarks.rows import Row, Rows, percentiles
+from benchmarks.rows import Row, Rows, percentiles, seconds
 from benchmarks.sparse import made_chunk
 from benchmarks.workplace import Workplace
 from codeintel_core import chunk_rows, schemas
@@ -92,9 +91,9 @@ def _hydrate(folder: Path) -> Row:
     mine_s, other_s = [], []
     for _ in range(_QUERIES):
         wanted = chance.sample(known, _TAKEN)
-        mine_s.append(_seconds(partial(ours, wanted)))
+        mine_s.append(seconds(partial(ours, wanted)))
         wanted = chance.sample(known, _TAKEN)  # others: neither profits from the pages that the other has read
-        other_s.append(_seconds(partial(theirs, wanted)))
+        other_s.append(seconds(partial(theirs, wanted)))
     mine, other = percentiles(mine_s)[0], percentiles(other_s)[0]
     peer.close()
     return Row(
@@ -116,7 +115,7 @@ def _fuse() -> Row:
         best = sorted(fused, key=fused.__getitem__, reverse=True)[:10]
         orjson.dumps([hit | {"chunk": chunk, "score": fused[chunk]} for chunk in best])
 
-    p50, _ = percentiles([_seconds(work) for _ in range(1_000)])
+    p50, _ = percentiles([seconds(work) for _ in range(1_000)])
     goal = f"goal {_GOAL_FUSION_US:g}"
     return Row("primitives", "fusion of 3 x 200, JSON of 10 hits", p50 * 1000, "us", goal, _GOAL_FUSION_US / 1000 / p50)
 
@@ -128,7 +127,7 @@ def _traces(folder: Path) -> Rows:
     try:
         deltalake: Any = importlib.import_module("deltalake")
     except ImportError:
-        ours_s = statistics.median(_seconds(ours) for _ in range(_ROUNDS))
+        ours_s = statistics.median(seconds(ours) for _ in range(_ROUNDS))
         yield Row("primitives", "1,000 traces stored", ours_s * 1000, "ms", note="deltalake is not installed: .[delta]")
         return
     table = pa.Table.from_pylist(rows, schema=schemas.ANSWER_TRACES)
@@ -136,7 +135,7 @@ def _traces(folder: Path) -> Rows:
     deltalake.write_deltalake(target, table.slice(0, 1))
     ours_s, delta_s = _in_turn(ours, partial(deltalake.write_deltalake, target, table, mode="append"))
     one_s = statistics.median(
-        _seconds(partial(deltalake.write_deltalake, target, table.slice(number, 1), mode="append"))
+        seconds(partial(deltalake.write_deltalake, target, table.slice(number, 1), mode="append"))
         for number in range(_ALONE)
     )
     note = "ours: one durable line each as requests end, secrets masked"
@@ -166,19 +165,12 @@ def _journaled(folder: Path, rows: list[dict[str, Any]]) -> None:
 def _in_turn(
     one: Callable[[], object],
     other: Callable[[], object],
-    seconds: Callable[[Callable[[], object]], float] | None = None,
+    clock: Callable[[Callable[[], object]], float] = seconds,
 ) -> tuple[float, float]:
     """Median seconds of both, measured in turn."""
-    taken = seconds or _seconds
-    times = [(taken(one), taken(other)) for _ in range(_ROUNDS)]
+    times = [(clock(one), clock(other)) for _ in range(_ROUNDS)]
     mine, theirs = zip(*times, strict=True)
     return statistics.median(mine), statistics.median(theirs)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _cpu_seconds(work: Callable[[], object]) -> float:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.rows import Row, Rows
+from benchmarks.rows import Row, Rows, seconds
 from benchmarks.workplace import NAME, Workplace
 from codeintel_core import identity
 from codeintel_core.generations import manifest as manifests
@@ -44,7 +42,7 @@ def _ours(repository: RepositoryHome) -> float:
     staging = repository.staging / new
     _copy(served, staging)
     again = manifest.model_copy(update={"gen_id": new, "parent": manifest.gen_id})
-    return _seconds(lambda: publish(repository, staging, again))
+    return seconds(lambda: publish(repository, staging, again))
 
 
 def _bare(repository: RepositoryHome, target: Path) -> float:
@@ -57,7 +55,7 @@ def _bare(repository: RepositoryHome, target: Path) -> float:
         staging.rename(target)
         _fsync(target.parent)
 
-    return _seconds(work)
+    return seconds(work)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -71,9 +69,3 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,3 +64,10 @@ def shown(value: float | str) -> str:
 def percentiles(seconds: Sequence[float], percents: Sequence[float] = (50, 95)) -> tuple[float, ...]:
     """Percentiles of times, in milliseconds."""
     return tuple(map(float, np.percentile(np.array(seconds) * 1000, percents)))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Seconds by the clock that a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

@@ -37,6 +37,7 @@ SUBJECTS = {
     "primitives": Needs.NOTHING,
     "lexical": Needs.NOTHING,
     "dense": Needs.NOTHING,
+    "filtered": Needs.NOTHING,
     "sparse": Needs.NOTHING,
     "growth": Needs.NOTHING,
     "traces": Needs.NOTHING,
