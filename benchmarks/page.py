@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import goals
-from benchmarks.machine import RESULTS, ROOT
+from benchmarks.machine import RESULTS, ROOT, Circumstances
 from benchmarks.results import Table, load
 from benchmarks.rows import Row, shown
 
 PAGE = ROOT / "docs/performance.md"
 _SECTION = re.compile(r"(<!-- benchmark: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-_BY_REPOSITORY = frozenset({"builds", "replay"})  # one column for each repository instead of one table
 _NOT_YET = "Not measured yet.\n"
 
 
@@ -49,7 +48,7 @@ def _section(name: str, folder: Path) -> str:
     tables = load(name, folder)
     if not tables:
         return _NOT_YET
-    if name in _BY_REPOSITORY:
+    if len({table.repo for table in tables}) > 1 and not any(row.column for table in tables for row in table.rows):
         return _caption(tables) + _by_repository(tables)
     parts = []
     for some in _alike(tables):
@@ -70,18 +69,18 @@ def _alike(tables: Sequence[Table]) -> list[list[Table]]:
 
 
 def _caption(tables: Sequence[Table]) -> str:
-    said = dict.fromkeys(_said(table) for table in tables)
-    return "".join(f"{line}  \n" for line in said) + "\n"
+    """Repositories, date, commit, machine and load of the tables, those with the same circumstances together."""
+    said: dict[tuple[Circumstances, str], list[str]] = {}
+    for table in tables:
+        said.setdefault((table.when, table.note), []).append(table.repo)
+    return "".join(f"*{_said(*key, list(dict.fromkeys(repos)))}*  \n" for key, repos in said.items()) + "\n"
 
 
-def _said(table: Table) -> str:
-    when = table.when
-    others = "" if when.others is None else f", others used {shown(when.others)} cores"
-    repo = f"{table.repo}; " if table.repo else ""
-    where = f" on {when.machine}" if when.machine else ""
-    load = f"load {shown(when.load)} before{others}" if when.load >= 0 else "load not recorded"
-    commit = f" at {when.commit}" if when.commit else ""
-    return f"*{repo}{when.at[:10]}{commit}{where}; {load}.{' ' + table.note if table.note else ''}*"
+def _said(when: Circumstances, note: str, repos: Sequence[str]) -> str:
+    others = "" if when.others is None else f", others {shown(when.others)}"
+    load = f"load {when.load:.1f}{others}" if when.load >= 0 else "load not recorded"
+    of = f"{', '.join(repos)}: " if any(repos) else ""
+    return "; ".join(filter(None, (f"{of}{when.at[:10]}", when.commit, when.machine, load, note)))
 
 
 def _list(rows: Sequence[Row], is_mixed: bool) -> str:
@@ -112,10 +111,13 @@ def _pivot(rows: Sequence[Row], is_mixed: bool) -> str:
 
 
 def _by_repository(tables: Sequence[Table]) -> str:
+    """A column for each repository; the notes of rows are left out."""
     lines: dict[str, dict[str, str]] = {}
     for table in tables:
         for row in table.rows:
             cell = f"{shown(row.value)} {row.unit}".strip()
+            if row.ratio is not None and not row.peer.startswith("goal"):
+                cell += f" ({row.peer}: {shown(row.ratio)})"
             lines.setdefault(row.line or row.measure.strip(), {})[table.repo] = cell
     repos = list(dict.fromkeys(table.repo for table in tables))
     return markdown(["", *repos], [{"": name} | cells for name, cells in lines.items()])

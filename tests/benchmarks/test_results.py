@@ -94,7 +94,7 @@ def test_a_section_lists_rows_and_leaves_out_columns_that_nobody_fills(tmp_path:
     results.store("dense", "click", WHEN, [row(ratio=1.5), row("a|b", 1234.5)], tmp_path)
     assert rendered("dense", tmp_path) == (
         "Before.\n<!-- benchmark: dense -->\n"
-        "*click; 2026-11-20 at abc on 2 cores; load 0.50 before, others used 0.10 cores.*  \n\n"
+        "*click: 2026-11-20; abc; 2 cores; load 0.5, others 0.10*  \n\n"
         "| measure | value | ratio |\n|---|---|---|\n| search | 2 ms | 1.50 |\n| a\\|b | 1,234 ms |  |\n"
         "<!-- end -->\nAfter.\n"
     )
@@ -108,10 +108,14 @@ def test_rows_of_one_line_and_column_share_a_cell(tmp_path: Path) -> None:
     assert "| memory | 2 ms |" in text
 
 
-def test_builds_have_a_column_for_each_repository(tmp_path: Path) -> None:
+def test_several_repositories_have_a_column_each(tmp_path: Path) -> None:
     for repo in ("click", "gson"):
-        results.store("builds", repo, WHEN, [Row("build", "files", 5.0)], tmp_path)
-    assert "|  | click | gson |\n|---|---|---|\n| files | 5 | 5 |\n" in rendered("builds", tmp_path)
+        rows = [Row("build", "files", 5.0), Row("build", "speed", 4.0, "MB", "bare 8", 0.5)]
+        results.store("builds", repo, WHEN, rows, tmp_path)
+    text = rendered("builds", tmp_path)
+    assert "*click, gson: 2026-11-20; abc; 2 cores; load 0.5, others 0.10*" in text
+    assert "|  | click | gson |\n|---|---|---|\n| files | 5 | 5 |\n" in text
+    assert "| speed | 4 MB (bare 8: 0.50) | 4 MB (bare 8: 0.50) |" in text
 
 
 def test_what_was_never_measured_says_so(tmp_path: Path) -> None:
