@@ -21,7 +21,7 @@ import httpx
 import numpy as np
 import orjson
 
-from benchmarks import machine, servers
+from benchmarks import servers
 from benchmarks.rows import Row, Rows
 from benchmarks.servers import Running
 from benchmarks.workplace import NAME, Workplace
@@ -74,7 +74,7 @@ def measure(at: Workplace) -> Rows:
         best, rows = _knee(server, requests, "caches on")
         yield from rows
         yield Row("load", "sustained, caches on", best, "requests/s", f"goal {_GOAL:g}", best / _GOAL,
-                  f"{_WORKERS} workers, p95 below {_MOST_P95_MS:g} ms, load {machine.describe()['load']}")  # fmt: skip
+                  f"{_WORKERS} workers, p95 below {_MOST_P95_MS:g} ms")  # fmt: skip
         yield from _burst(at, server, mix(chunks, "burst"), max(best, _RATES[0]))
     with _serving(at, result_cache=0, query_vector_cache=0) as server:
         requests = mix(chunks, "uncached")
