@@ -26,7 +26,8 @@ NAME = "damaged"
 ARTEFACTS = (
     "chunks.parquet/part-*", "symbols.parquet/part-*", "files.parquet", "embeddings.parquet/part-*",
     "catalog.duckdb", "catalog_overlay.duckdb", "catalog_overlay_gone.arrow", "catalog.arrow",
-    "catalog_definitions.arrow", "dense/primary.faiss", "dense/primary_ids.npy", "dense/secondary.faiss", "dense/secondary_ids.npy",
+    "catalog_definitions.arrow", "dense/primary.faiss", "dense/primary_ids.npy", "dense/secondary.faiss",
+    "dense/secondary_ids.npy",
     "dense/tombstones.parquet", "lucene/segments_*", "lucene/*.cfs", "lucene/*.cfe", "lucene/*.si",
     "manifest.json", "manifest.sha256",
 )  # fmt: skip
