@@ -87,7 +87,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=[], help="subjects (default: all)")
     parser.add_argument("--full", action="store_true", help="also 100k and 1M vectors, and 100k chunks")
     parser.add_argument("--sizes", type=int, nargs="+", help="sizes of dense and growth; traces: ten times as many")
-    parser.add_argument("--history", nargs="?", const="", metavar="SUBJECT", help="show trends, measure nothing")
+    parser.add_argument(
+        "--history",
+        nargs="?",
+        const="",
+        choices=["", *SUBJECTS],
+        metavar="SUBJECT",
+        help="show trends, measure nothing",
+    )
     parser.add_argument("--write-docs", action="store_true", help="write the page, measure nothing")
     parser.add_argument("--no-store", action="store_true", help="print only: nothing is stored, no page is written")
     options = parser.parse_args()

@@ -44,7 +44,7 @@ def store(subject: str, repo: str, when: Circumstances, rows: Iterable[Row], fol
     save(subject, list((before | measured).values()), folder)
     with (folder / HISTORY).open("a") as file:
         for table in measured.values():
-            file.writelines(json.dumps(line) + "\n" for line in _history(table))
+            file.writelines(json.dumps(line) + "\n" for line in _history(subject, table))
 
 
 def save(subject: str, tables: Sequence[Table], folder: Path = RESULTS) -> None:
@@ -72,10 +72,11 @@ def _table(found: dict[str, Any]) -> Table:
     return Table(found["subject"], found["repo"], when, rows, found["note"])
 
 
-def _history(table: Table) -> Iterable[dict[str, Any]]:
+def _history(file: str, table: Table) -> Iterable[dict[str, Any]]:
     for row in table.rows:
         if isinstance(row.value, float | int):
             yield {
+                "file": file,
                 **{name: value for name, value in row.as_json().items() if name not in ("line", "column", "note")},
                 "repo": table.repo, **asdict(table.when),
             }  # fmt: skip

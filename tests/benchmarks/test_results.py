@@ -90,6 +90,13 @@ def test_machines_repositories_and_subjects_have_trends_of_their_own(tmp_path: P
     assert not list(history.trends("queries", tmp_path))
 
 
+def test_the_share_of_a_goal_is_shown_and_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for ratio in (1.0, 0.1):  # of a busy machine, perhaps
+        results.store("queries", "", WHEN, [Row("query", "p50", 9.0, "ms", "goal 10", ratio)], tmp_path)
+    assert history.show("queries", tmp_path) == 0
+    assert "query: p50: 1 0.10; median before 1; now 9 ms beside goal 10" in capsys.readouterr().out
+
+
 def test_a_section_lists_rows_and_leaves_out_columns_that_nobody_fills(tmp_path: Path) -> None:
     results.store("dense", "click", WHEN, [row(ratio=1.5), row("a|b", 1234.5)], tmp_path)
     assert rendered("dense", tmp_path) == (
