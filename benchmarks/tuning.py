@@ -110,8 +110,9 @@ def _measure(data: EvaluationSet, answers: list[Answered], settings: Settings) -
         fused = fusion.by_scores(one.channels, blend.blend(one.profile, one.channels).weights)
         kept = {i: fused[i] for i in priors.ordered(fused)[: plan.hydrated]}
         scores = priors.apply(one.text, kept, one.chunks).scores
-        order = select(priors.ordered(scores), one.chunks, limit=200, per_file=settings.max_per_file)[0]
-        rankings[one.query_id] = list(dict.fromkeys(one.document_of[i] for i in order))
+        order = [one.chunks[i] for i in priors.ordered(scores)]
+        shown = select(order, limit=200, per_file=settings.max_per_file)[0]
+        rankings[one.query_id] = list(dict.fromkeys(one.document_of[chunk.chunk_id] for chunk in shown))
     return per_query(rankings, data.qrels)["ndcg@10"]
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pyarrow import feather
 
 from codeintel_core import chunk_rows, definition_rows
-from codeintel_core.chunk_rows import ChunkRow, ChunkRows
+from codeintel_core.chunk_rows import ChunkPlace, ChunkRow, ChunkRows
 from codeintel_core.chunking.rows import FileRow
 from codeintel_core.database import CONFIG, Database, Query
 from codeintel_core.deadline import Deadline
@@ -29,7 +29,7 @@ from codeintel_core.patterns import Pattern
 from codeintel_core.scope import Scope
 from codeintel_core.symbol_table import SymbolTable, is_unicode
 
-__all__ = ["FILE_NAME", "OVERLAY_NAME", "Catalog", "ChunkRow", "build", "extend"]
+__all__ = ["FILE_NAME", "OVERLAY_NAME", "Catalog", "ChunkPlace", "ChunkRow", "build", "extend"]
 
 FILE_NAME, OVERLAY_NAME = "catalog.duckdb", "catalog_overlay.duckdb"
 _GONE_NAME = "catalog_overlay_gone.arrow"  # the overlay's table `gone`, read without starting DuckDB
@@ -189,10 +189,16 @@ class Catalog:
 
     def hydrate(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow]:
         """Chunks by id; ids that are unknown or outside the scope are left out."""
+        return self._rows.take(self._wanted(chunk_ids, scope))
+
+    def places(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkPlace]:
+        """`hydrate`, of each chunk its place: a fraction of the work."""
+        return self._rows.places(self._wanted(chunk_ids, scope))
+
+    def _wanted(self, chunk_ids: Sequence[int], scope: Scope) -> NDArray[np.int64]:
+        """Each id once, in order; without those outside the scope, when it filters."""
         wanted = np.unique(np.asarray(chunk_ids, np.int64))
-        if scope.filters_chunks and len(wanted):
-            wanted = np.sort(self._rows.inside(scope, wanted))
-        return self._rows.take(wanted)
+        return np.sort(self._rows.inside(scope, wanted)) if scope.filters_chunks and len(wanted) else wanted
 
     def allowed_ids(self, scope: Scope) -> NDArray[np.int64] | None:
         """Ids of all chunks inside the scope, or None when the scope filters nothing."""
@@ -253,7 +259,7 @@ class Catalog:
 
     def paths(self, chunk_ids: Sequence[int]) -> dict[int, str]:
         """Path of each chunk that is there."""
-        return {chunk_id: row.path for chunk_id, row in self.hydrate(chunk_ids, Scope()).items()}
+        return {chunk_id: place.path for chunk_id, place in self.places(chunk_ids, Scope()).items()}
 
     def count(self) -> int:
         """Number of chunks."""

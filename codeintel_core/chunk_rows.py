@@ -1,12 +1,15 @@
 """Chunks sorted by id in an Arrow file that is mapped into memory: gathering rows by position costs a fraction of a
 join, and every query does it. Like the catalog beside it, a file that is never changed lies under a small overlay.
+
+Of most candidates of a query only their place is asked, for their rank; the rest of a row is read for what is shown.
+Places are kept, since they never change and the same chunks are candidates again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,7 @@ FILE_NAME, OVERLAY_NAME = "catalog.arrow", "catalog_overlay.arrow"
 
 
 class ChunkRow(NamedTuple):
-    """A hydrated chunk: where it is and what it says. A tuple, since every query makes hundreds."""
+    """A hydrated chunk: where it is and what it says."""
 
     chunk_id: int
     repo: str
@@ -42,8 +45,21 @@ class ChunkRow(NamedTuple):
     text: str
 
 
+class ChunkPlace(NamedTuple):
+    """What ranking asks of a chunk: where it is and what it defines. A tuple, since every query makes hundreds."""
+
+    chunk_id: int
+    repo: str
+    path: str
+    file_class: str
+    symbol: str
+    name: str
+
+
 COLUMNS = ChunkRow._fields
 _SCOPED = ("chunk_id", "path", "language", "file_class")
+_MOST_PLACES = 16_384  # of one generation: 8 MB
+_Row = TypeVar("_Row", ChunkRow, ChunkPlace)
 
 
 def write(path: Path, chunks: pa.Table) -> None:
@@ -62,12 +78,23 @@ class ChunkRows:
         self._base = MappedRows(folder / FILE_NAME, "chunk_id")
         overlay = folder / OVERLAY_NAME
         self._overlay = MappedRows(overlay, "chunk_id") if overlay.exists() else None
+        self._places: dict[int, ChunkPlace] = {}
 
     def take(self, chunk_ids: NDArray[np.int64]) -> dict[int, ChunkRow]:
         """Rows by id; `chunk_ids` are distinct, unknown ones are left out."""
-        found = {row.chunk_id: row for row in _rows(self._base, chunk_ids) if row.path not in self._hidden}
-        if self._overlay is not None:
-            found.update((row.chunk_id, row) for row in _rows(self._overlay, chunk_ids))
+        return self._take(chunk_ids, COLUMNS, ChunkRow._make)
+
+    def places(self, chunk_ids: NDArray[np.int64]) -> dict[int, ChunkPlace]:
+        """`take`, of each row its place."""
+        known = self._places
+        found = {chunk_id: place for chunk_id in chunk_ids.tolist() if (place := known.get(chunk_id)) is not None}
+        if len(found) < len(chunk_ids):
+            unread = np.array([chunk_id for chunk_id in chunk_ids.tolist() if chunk_id not in found], np.int64)
+            read = self._take(unread, ChunkPlace._fields, ChunkPlace._make)
+            if len(known) + len(read) > _MOST_PLACES:
+                known.clear()
+            known.update(read)
+            found.update(read)
         return found
 
     def inside(self, scope: Scope, chunk_ids: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
@@ -78,6 +105,16 @@ class ChunkRows:
                 some = rows.columns(_SCOPED) if chunk_ids is None else rows.of(chunk_ids, _SCOPED)
                 found.append(some["chunk_id"].filter(_mask(some, scope, hidden)).to_numpy())
         return np.concatenate(found)
+
+    def _take(
+        self, chunk_ids: NDArray[np.int64], columns: tuple[str, ...], make: Callable[[Iterable[Any]], _Row]
+    ) -> dict[int, _Row]:
+        rows = map(make, zip(*self._base.take(chunk_ids, columns), strict=True))
+        found = {row.chunk_id: row for row in rows if row.path not in self._hidden}
+        if self._overlay is not None:
+            rows = map(make, zip(*self._overlay.take(chunk_ids, columns), strict=True))
+            found.update((row.chunk_id, row) for row in rows)
+        return found
 
 
 def _mask(rows: pa.RecordBatch, scope: Scope, hidden: Collection[str]) -> pa.BooleanArray:
@@ -92,7 +129,3 @@ def _mask(rows: pa.RecordBatch, scope: Scope, hidden: Collection[str]) -> pa.Boo
     if hidden:
         kept = pc.and_not(kept, pc.is_in(rows["path"], pa.array(sorted(hidden))))
     return kept
-
-
-def _rows(rows: MappedRows, chunk_ids: NDArray[np.int64]) -> Iterator[ChunkRow]:
-    return map(ChunkRow._make, zip(*rows.take(chunk_ids, COLUMNS), strict=True))

@@ -8,10 +8,13 @@ import unicodedata
 _SERVER_PATH = re.compile(r"(?<![\w/:.])/(?:[^\s/:;,'\"()]+/)+([^\s/:;,'\"()]*)")
 _INERT = str.maketrans("[]<>`", "()‹›'")  # noqa: RUF001 (look-alikes are the point)
 _CONTROL = {"Cc", "Cf", "Co", "Cs"}  # C0/C1 controls, zero-width and bidi marks, private use, surrogates
+_ASCII_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def printable(text: str) -> str:
     """`text` without control, zero-width and bidirectional characters; tabs and line feeds stay."""
+    if text.isascii() and not _ASCII_CONTROL.search(text):
+        return text
     gone = [c for c in set(text) if c not in "\t\n" and unicodedata.category(c) in _CONTROL]  # nearly always none
     return text.translate(dict.fromkeys(map(ord, gone))) if gone else text
 

@@ -74,6 +74,10 @@ class Freshness:
             return None
         return found[0]
 
+    def is_known(self, generations: Sequence[Generation]) -> bool:
+        """Whether `entries` has nothing to count, so that it does not block."""
+        return all(self.known(generation) is not None for generation in generations)
+
     def problem(self, generation: Generation) -> str:
         """Why this generation is not all there could be, '' when it is."""
         refused = self._library.reader(generation.repo).problem

@@ -1,10 +1,15 @@
-"""Channels run in parallel, each in its own small pool and under its own deadline, so none can starve another."""
+"""Channels run in parallel, each in its own small pool and under its own deadline, so none can starve another.
+
+One that only looks something up in memory is done sooner than another thread has taken it over, so it runs beside the
+others in the thread that waits for them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +51,23 @@ class Skipped:
     """Whether something is missing; False when nothing asked for the channel or nobody configured it."""
 
 
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """A search that cannot wait for anything, so that it needs no thread and no deadline."""
+
+    search: Search
+
+
+Start = Search | AtOnce | Skipped
+
+
 class ChannelPools:
     """One bounded thread pool per channel."""
 
     def __init__(self, workers: int) -> None:
         self._pools = {name: ThreadPoolExecutor(workers, thread_name_prefix=f"channel-{name}") for name in CHANNELS}
 
-    def run(self, searches: Mapping[str, Search | Skipped], deadline: Deadline) -> dict[str, ChannelResult]:
+    def run(self, searches: Mapping[str, Start], deadline: Deadline) -> dict[str, ChannelResult]:
         """Run the searches side by side and gather what is there at the deadline; each is one step.
 
         What runs past the deadline is stopped; raises `asyncio.CancelledError` when the current work is given up.
@@ -67,7 +82,11 @@ class ChannelPools:
                 channel_step, work = step(f"retrieve.{name}"), part()
                 with channel_step.around():  # what the search records belongs to its channel
                     context = work.context()
-                started[name] = (channel_step, work, self._pools[name].submit(context.run, search))
+                if isinstance(search, AtOnce):
+                    future = _done(context, search.search)
+                else:
+                    future = self._pools[name].submit(context.run, search)
+                started[name] = (channel_step, work, future)
         for name, (channel_step, work, future) in started.items():
             results[name] = _collect(channel_step, work, future, deadline)
         for name, result in results.items():
@@ -90,10 +109,21 @@ class ChannelPools:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _done(context: Context, search: Search) -> Future[Ranked]:
+    """What a pool gives back once its thread has searched."""
+    future = Future[Ranked]()
+    try:
+        future.set_result(context.run(search))
+    except BaseException as error:  # whoever collects the result looks at it
+        future.set_exception(error)
+    return future
+
+
 def _collect(channel_step: Step, work: Work, future: Future[Ranked], deadline: Deadline) -> ChannelResult:
     detail = ""
-    awaited: list[Future[Any]] = [future, work.gone]
-    wait(awaited, timeout=deadline.remaining_s, return_when=FIRST_COMPLETED)
+    if not future.done():
+        awaited: list[Future[Any]] = [future, work.gone]
+        wait(awaited, timeout=deadline.remaining_s, return_when=FIRST_COMPLETED)
     is_cancelled = work.is_given_up
     work.end()
     try:

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from codeintel_core.catalog import ChunkRow
+from codeintel_core.catalog import ChunkPlace, ChunkRow
 from codeintel_core.retrieval.channels import COCITATION, ChannelResult
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.retrieval.priors import ordered
@@ -51,7 +51,7 @@ NO_PAIRS = Pairs()
 
 
 def retrieve(
-    scores: Mapping[int, float], chunks: Mapping[int, ChunkRow], repos: Iterable[str], pairs: Pairs
+    scores: Mapping[int, float], chunks: Mapping[int, ChunkPlace | ChunkRow], repos: Iterable[str], pairs: Pairs
 ) -> ChannelResult:
     """The channel's answer, as one step; skipped when nothing is known about the repositories.
 
@@ -74,7 +74,7 @@ def retrieve(
     return ChannelResult(ranked, Status.COMPLETED)
 
 
-def together(scores: Mapping[int, float], chunks: Mapping[int, ChunkRow], pairs: Pairs) -> Ranked:
+def together(scores: Mapping[int, float], chunks: Mapping[int, ChunkPlace | ChunkRow], pairs: Pairs) -> Ranked:
     """Best chunks of files that go with one of the `SEEDS` best: (N,) ids and (N,) values 0..1, highest first.
 
     The value is the similarity, less where `pairs.weight` of it would lift the chunk past the file that it goes with.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from codeintel_core.catalog import ChunkRow
+from codeintel_core.catalog import Catalog, ChunkRow
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.embedding.sparse.contract import SparseEncoder
@@ -24,8 +25,8 @@ from codeintel_core.retrieval.channels import (
     SYMBOLS,
     ChannelPools,
     ChannelResult,
-    Search,
     Skipped,
+    Start,
 )
 from codeintel_core.retrieval.gate import gate
 from codeintel_core.retrieval.modes import CHANNELS_OF, Mode, patterns_of
@@ -43,6 +44,7 @@ MAX_PER_FILE = 100
 MAX_MATCHES = 20
 TUNING = "tuning"
 _SCALED = "scores"
+_Found = TypeVar("_Found")
 
 OPTIONAL = frozenset({SYMBOLS, SPARSE, EXACT})
 """Channels that only add: without a hit of theirs another one must have answered."""
@@ -199,12 +201,12 @@ class SearchEngine:
         with step("hydrate.catalog") as current:
             kept = {chunk_id: fused[chunk_id] for chunk_id in priors.ordered(fused)[:hydrated]}
             owners = dict(request.owners)
-            chunks = _hydrate(kept, owners, scope)
-            current.set(asked=len(kept), found=len(chunks))
+            places = _of_catalogs(Catalog.places, kept, owners, scope)
+            current.set(asked=len(kept), found=len(places))
         with step("rank.priors", without=",".join(sorted(self._ranking.without_priors))):
-            scored = priors.apply(query, kept, chunks, self._ranking.without_priors)
+            scored = priors.apply(query, kept, places, self._ranking.without_priors)
         if is_mixed and COCITATION not in self._ranking.without_channels:
-            together = cocitation.retrieve(scored.scores, chunks, [one.repo for one in generations], tuned.pairs)
+            together = cocitation.retrieve(scored.scores, places, [one.repo for one in generations], tuned.pairs)
             if together.status is Status.COMPLETED:
                 results[COCITATION], completed[COCITATION] = together, together.ranked
                 blended.weights[COCITATION] = tuned.pairs.weight
@@ -212,23 +214,26 @@ class SearchEngine:
             else:
                 idle[COCITATION] = together.reason
         with step("rank.select", per_file=per_file) as current:
-            ids, copies, capped = select(
-                priors.ordered(scored.scores), chunks, limit=limit, per_file=per_file,
+            shown, copies, capped = select(
+                _whole(priors.ordered(scored.scores), owners, 2 * limit),
+                limit=limit,
+                per_file=per_file,
                 collapse=self._ranking.collapse_copies,
-            )  # fmt: skip
-            ranks = _ranks(completed, frozenset(ids))
-            found_by = Counter(name for i in ids for name in ranks[i])
-            current.set(hits=len(ids), copies=copies, capped=capped, files=len({chunks[i].path for i in ids}))
+            )
+            ranks = _ranks(completed, frozenset(chunk.chunk_id for chunk in shown))
+            found_by = Counter(name for found in ranks.values() for name in found)
+            current.set(hits=len(shown), copies=copies, capped=capped, files=len({chunk.path for chunk in shown}))
             current.set(**{f"from_{name}": found_by[name] for name in completed})
         for name, count in found_by.items():
             metrics.CHANNEL_CONTRIBUTION.labels(name).inc(count)
         hits = [
             Hit(
-                chunks[i], owners[i].manifest.gen_id, rank, scored.scores[i], fused[i], ranks[i],
+                chunk, owners[i].manifest.gen_id, rank, scored.scores[i], fused[i], ranks[i],
                 {name: round(effect, 6) for name, effect in scored.effects[i].items()},
-                _matches(chunks[i], patterns),
+                _matches(chunk, patterns),
             )
-            for rank, i in enumerate(ids, 1)
+            for rank, chunk in enumerate(shown, 1)
+            for i in (chunk.chunk_id,)
         ]  # fmt: skip
         return SearchResult(
             hits, asked, results, len(fused), blended.weights, self._ranges(completed), tuned, idle, request.notes
@@ -245,7 +250,7 @@ class SearchEngine:
         """What each channel that was needed did, and why the others were not."""
         idle: dict[str, str] = {}
         with step("retrieve.gather", channels=len(names), repositories=len(request.generations)):
-            searches: dict[str, Search | Skipped] = {}
+            searches: dict[str, Start] = {}
             for name in names:
                 search = SEARCHES[name](request, self._resources)
                 if isinstance(search, Skipped) and (not request.is_mixed and name in OPTIONAL):
@@ -272,7 +277,7 @@ class SearchEngine:
         if decided.feedback:
             ids, scores = completed[LEXICAL]
             best = dict(zip(ids[: feedback.DOCUMENTS].tolist(), scores.tolist(), strict=False))
-            chunks = _hydrate(best, request.owners, request.scope)
+            chunks = _of_catalogs(Catalog.hydrate, best, request.owners, request.scope)
             pairs = [(chunks[chunk_id], score) for chunk_id, score in best.items() if chunk_id in chunks]
             again = lexical_feedback(request, self._resources, pairs)
             second = self._pools.again(LEXICAL, "retrieve.feedback", again, request.deadline)
@@ -307,18 +312,31 @@ def _matches(chunk: ChunkRow, patterns: Sequence[Pattern]) -> tuple[tuple[int, i
     return tuple(sorted(lines)[:MAX_MATCHES])
 
 
-def _hydrate(fused: Mapping[int, float], owners: Mapping[int, Generation], scope: Scope) -> dict[int, ChunkRow]:
-    """Chunks from the catalogs of the generations that hold them, the scope checked again."""
+def _of_catalogs(
+    read: Callable[[Catalog, Sequence[int], Scope], Mapping[int, _Found]],
+    wanted: Iterable[int],
+    owners: Mapping[int, Generation],
+    scope: Scope,
+) -> dict[int, _Found]:
+    """What is read of chunks from the catalogs of the generations that hold them, the scope checked again."""
     by_generation: dict[str, tuple[Generation, list[int]]] = {}
-    for chunk_id in fused:
+    for chunk_id in wanted:
         owner = owners[chunk_id]
         by_generation.setdefault(owner.manifest.gen_id, (owner, []))[1].append(chunk_id)
-    chunks: dict[int, ChunkRow] = {}
+    found: dict[int, _Found] = {}
     for generation, ids in by_generation.values():
         if scope.repos and generation.repo not in scope.repos:
             continue
-        chunks.update(generation.catalog.hydrate(ids, scope))
-    return chunks
+        found.update(read(generation.catalog, ids, scope))
+    return found
+
+
+def _whole(order: Sequence[int], owners: Mapping[int, Generation], at_once: int) -> Iterator[ChunkRow]:
+    """Chunks of the scope in this order, so many read at once, and none before it is asked for."""
+    for start in range(0, len(order), at_once):
+        some = order[start : start + at_once]
+        chunks = _of_catalogs(Catalog.hydrate, some, owners, Scope())
+        yield from (chunks[chunk_id] for chunk_id in some)
 
 
 def _ranks(channels: Mapping[str, fusion.Ranked], shown: frozenset[int]) -> dict[int, dict[str, ChannelRank]]:

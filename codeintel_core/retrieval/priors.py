@@ -7,12 +7,12 @@ the table, in the order they are applied; `--explain` shows each one's part, and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from codeintel_core.analysis import query_terms, word_parts
-from codeintel_core.catalog import ChunkRow
+from codeintel_core.catalog import ChunkPlace, ChunkRow
 from codeintel_core.retrieval.profile import asked_names
 
 _DEFINES = 0.25
@@ -44,10 +44,10 @@ class Pool:
     """Stemmed words of the query without stop words."""
     names: Mapping[str, float]
     """Asked names in lower case with their strength (see `profile.asked_names`)."""
-    chunks: Mapping[int, ChunkRow]
+    chunks: Mapping[int, ChunkPlace | ChunkRow]
     """Those of `scores`, in its order."""
-    files: Mapping[int, tuple[str, str]]
-    """Repository and path of each."""
+    files: Mapping[tuple[str, str], Sequence[int]]
+    """Repository and path -> its chunks among them."""
     scores: Mapping[int, float]
 
 
@@ -64,7 +64,10 @@ class Scored:
 
 
 def apply(
-    query: str, fused: Mapping[int, float], chunks: Mapping[int, ChunkRow], without: Collection[str] = ()
+    query: str,
+    fused: Mapping[int, float],
+    chunks: Mapping[int, ChunkPlace | ChunkRow],
+    without: Collection[str] = (),
 ) -> Scored:
     """Apply every prior of `PRIORS` but those named in `without` to the chunks that were hydrated."""
     words = frozenset(query_terms(query))
@@ -73,7 +76,9 @@ def apply(
         names[name.lower()] = max(strength, names.get(name.lower(), 0.0))
     scores = {chunk_id: score for chunk_id, score in fused.items() if chunk_id in chunks}
     chunks = {chunk_id: chunks[chunk_id] for chunk_id in scores}
-    files = {chunk_id: (chunk.repo, chunk.path) for chunk_id, chunk in chunks.items()}
+    files: dict[tuple[str, str], list[int]] = {}
+    for chunk_id, chunk in chunks.items():
+        files.setdefault((chunk.repo, chunk.path), []).append(chunk_id)
     effects: dict[int, dict[str, float]] = {chunk_id: {} for chunk_id in scores}
     for name, effect in PRIORS.items():
         if name in without:
@@ -92,12 +97,12 @@ def ordered(scored: Mapping[int, float]) -> list[int]:
 
 def defines(pool: Pool) -> dict[int, float]:
     """The chunk that defines an asked name goes up; half as much when the name stands in a sentence."""
-    if not pool.names:
+    if not (asked := pool.names):
         return {}
     return {
-        chunk_id: _DEFINES * max(pool.names.get(chunk.name.lower(), 0.0), pool.names.get(chunk.symbol.lower(), 0.0))
+        chunk_id: _DEFINES * max(asked.get(name, 0.0), asked.get(symbol, 0.0))
         for chunk_id, chunk in pool.chunks.items()
-        if chunk.name
+        if (name := chunk.name.lower()) and ((symbol := chunk.symbol.lower()) in asked or name in asked)
     }
 
 
@@ -105,9 +110,12 @@ def path_words(pool: Pool) -> dict[int, float]:
     """Query words in the file's stem, and half as much in its folder."""
     if not pool.words:
         return {}
-    paths = {path for _, path in pool.files.values()}
-    bonus = {path: _STEM_MATCH * _path_overlap(path, pool.words) for path in paths}
-    return {chunk_id: bonus[path] for chunk_id, (_, path) in pool.files.items()}
+    return {
+        chunk_id: bonus
+        for (_, path), ids in pool.files.items()
+        if (bonus := _STEM_MATCH * _path_overlap(path, pool.words))
+        for chunk_id in ids
+    }
 
 
 def file_class(pool: Pool) -> dict[int, float]:
@@ -123,32 +131,34 @@ def shim(pool: Pool) -> dict[int, float]:
     """Files that only pass on what others define go down: facades, stubs, compatibility and legacy code."""
     return {
         chunk_id: (_SHIM_FACTOR - 1) * pool.scores[chunk_id]
-        for chunk_id, (_, path) in pool.files.items()
+        for (_, path), ids in pool.files.items()
         if _is_shim(path)
+        for chunk_id in ids
     }
 
 
 def coherence(pool: Pool) -> dict[int, float]:
     """A file with several good chunks is more likely the right place than one with a single hit."""
-    totals: dict[tuple[str, str], float] = {}
-    for chunk_id, file in pool.files.items():
-        totals[file] = totals.get(file, 0.0) + pool.scores[chunk_id]
-    top = max(totals.values(), default=0.0)
+    totals = [sum(map(pool.scores.__getitem__, ids)) for ids in pool.files.values()]
+    top = max(totals, default=0.0)
     if top <= 0:
         return {}
-    return {chunk_id: _COHERENCE * totals[file] / top for chunk_id, file in pool.files.items()}
+    return {
+        chunk_id: _COHERENCE * total / top
+        for ids, total in zip(pool.files.values(), totals, strict=True)
+        for chunk_id in ids
+    }
 
 
 def decay(pool: Pool) -> dict[int, float]:
     """Each further chunk of a file counts less, so that other files get a place."""
-    seen: dict[tuple[str, str], int] = {}
-    out: dict[int, float] = {}
-    for chunk_id in ordered(pool.scores):
-        before = seen.get(file := pool.files[chunk_id], 0)
-        if before:
-            out[chunk_id] = (_DECAY**before - 1) * pool.scores[chunk_id]
-        seen[file] = before + 1
-    return out
+    return {
+        chunk_id: (_DECAY**before - 1) * pool.scores[chunk_id]
+        for ids in pool.files.values()
+        if len(ids) > 1
+        for before, chunk_id in enumerate(sorted(sorted(ids), key=pool.scores.__getitem__, reverse=True))
+        if before
+    }
 
 
 PRIORS: dict[str, Effect] = {

@@ -27,7 +27,18 @@ from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.patterns import Pattern
 from codeintel_core.retrieval import feedback
-from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, REGEX, SPARSE, SYMBOLS, Search, Skipped
+from codeintel_core.retrieval.channels import (
+    DENSE,
+    EXACT,
+    LEXICAL,
+    REGEX,
+    SPARSE,
+    SYMBOLS,
+    AtOnce,
+    Search,
+    Skipped,
+    Start,
+)
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.retrieval.profile import QueryProfile
 from codeintel_core.scope import Scope
@@ -108,6 +119,8 @@ def dense(request: Request, resources: Resources) -> Search | Skipped:
             allowed = generation.catalog.allowed_ids(request.scope)
             found = generation.dense.search(vector, request.depth, allowed, is_recorded=is_recorded)
             request.owners.update(dict.fromkeys(found[0].tolist(), generation))
+            if len(request.generations) == 1:
+                return found
             ids.append(found[0])
             scores.append(found[1])
         return merge(np.concatenate(ids), np.concatenate(scores), request.depth)
@@ -147,7 +160,7 @@ def _by_words(request: Request, resources: Resources, terms: Mapping[str, float]
     return ids, scores
 
 
-def symbols(request: Request, resources: Resources) -> Search | Skipped:  # noqa: ARG001 (one shape for all)
+def symbols(request: Request, resources: Resources) -> Start:  # noqa: ARG001 (one shape for all)
     """Definitions of the asked names, from the symbols table: exact, whatever the other channels think of them."""
     names = request.profile.names
     if not names:
@@ -165,7 +178,7 @@ def symbols(request: Request, resources: Resources) -> Search | Skipped:  # noqa
                 request.owners[chunk_id] = generation
         return merge(np.array(list(best), np.int64), np.array(list(best.values()), np.float32), _MAX_DEFINITIONS)
 
-    return search
+    return search if request.scope.filters_chunks else AtOnce(search)  # a filter is the caller's globs
 
 
 def sparse(request: Request, resources: Resources) -> Search | Skipped:
@@ -236,7 +249,7 @@ def _matching(request: Request) -> Ranked:
     return merge(np.array(list(scores), np.int64), np.array(list(scores.values()), np.float32), _MAX_MATCHING)
 
 
-SEARCHES: dict[str, Callable[[Request, Resources], Search | Skipped]] = {
+SEARCHES: dict[str, Callable[[Request, Resources], Start]] = {
     DENSE: dense,
     LEXICAL: lexical,
     SYMBOLS: symbols,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from codeintel_core.catalog import ChunkRow
 
@@ -10,17 +10,17 @@ _MIN_DUPLICATE_CHARS = 80  # shorter ones (a getter, an empty constructor) repea
 
 
 def select(
-    order: Iterable[int], chunks: Mapping[int, ChunkRow], *, limit: int, per_file: int, collapse: bool = True
-) -> tuple[list[int], int, int]:
-    """The ids to show, best first, and how many were left out as copies and by the cap per file."""
-    shown: list[int] = []
+    chunks: Iterable[ChunkRow], *, limit: int, per_file: int, collapse: bool = True
+) -> tuple[list[ChunkRow], int, int]:
+    """The chunks to show out of these, best first, and how many were left out as copies and by the cap per file.
+
+    What comes after the last one that is shown is not looked at.
+    """
+    shown: list[ChunkRow] = []
     taken: dict[tuple[str, str], int] = {}
     texts: set[str] = set()
     copies = capped = 0
-    for chunk_id in order:
-        if len(shown) == limit:
-            break
-        chunk = chunks[chunk_id]
+    for chunk in chunks:
         key = (chunk.repo, chunk.path)
         text = "".join(chunk.text.split()) if collapse else ""
         if len(text) >= _MIN_DUPLICATE_CHARS and text in texts:
@@ -30,5 +30,7 @@ def select(
         else:
             taken[key] = taken.get(key, 0) + 1
             texts.add(text)
-            shown.append(chunk_id)
+            shown.append(chunk)
+            if len(shown) == limit:
+                break
     return shown, copies, capped

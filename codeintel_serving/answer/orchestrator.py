@@ -1,8 +1,9 @@
 """The answer pipeline: pin, retrieve, verify, synthesize, trace; as typed events from one cancellable generator.
 
 The pipeline runs in its own task, so its context (the run, its steps) does not depend on who iterates; closing the
-generator cancels the task. Blocking stages run in threads; when the answer ends, however it does, what still runs for
-it is stopped where it can be (queries, git, requests to endpoints), and its generations stay pinned until it returns.
+generator cancels the task. Blocking stages run in threads, those that follow each other in the same one, since handing
+over takes as long as a short stage; when the answer ends, however it does, what still runs for it is stopped where it
+can be (queries, git, requests to endpoints), and its generations stay pinned until it returns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from codeintel_core.generations.generation import Generation
 from codeintel_core.injection import signs
 from codeintel_core.retrieval.engine import TUNING, SearchResult
 from codeintel_core.retrieval.modes import Mode
-from codeintel_core.stopping import Work, begin
+from codeintel_core.stopping import Work, begin, is_given_up
 from codeintel_core.telemetry import Run, metrics, step
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
@@ -37,10 +38,10 @@ from codeintel_serving.answer.events import (
     TokenEvent,
     TraceEvent,
 )
-from codeintel_serving.answer.rerank import Reranked, rerank
+from codeintel_serving.answer.rerank import Reranked, as_found, rerank
 from codeintel_serving.answer.writing import Writer, Written
 from codeintel_serving.hits import suspicions
-from codeintel_serving.models import AnswerRequest, AnswerResponse, Coverage, IndexEntry
+from codeintel_serving.models import AnswerRequest, AnswerResponse, IndexEntry
 from codeintel_serving.problems import problem_of
 from codeintel_serving.recording import (
     Asked,
@@ -153,28 +154,13 @@ class _Pipeline:
         services, request = self._services, self._request
         self._request = request = await services.scopes.opened(request, self._caller, Permission.ANSWER)
         row.scope = request.scope.model_dump_json()
-        pin = services.resolver.pin(request, self._caller, Permission.ANSWER)
-        resolved = await self._in_thread(lambda: pins.enter_context(pin))
-        scope, generations = resolved.scope, resolved.generations
-        note_generations(row, generations)
-        self._tell_stages(run)
-        read = (request.rerank_top_n or services.settings.rerank_candidates) if services.reranker else 0
-        depth = max(request.top_k, read)
-        found = await self._in_thread(
-            lambda: services.results.search(
-                request.question, generations, scope=scope, limit=depth, deadline=self._budget.total
-            )
-        )
-        reranked = await rerank(
-            services.reranker, request.question, found, request.top_k, self._budget.rerank(), read=read
-        )
+        generations, reranked, verified = await self._retrieve(run, row, pins)
         found = reranked.found
-        note_hits(row, found)
         self._tell_stages(run)
-        state = self._start(lambda: self._state(found, generations))  # while the answer is written
-        verified = await self._verify(reranked, generations)
+        fresh = services.freshness
+        # What has to be counted is counted while the answer is written.
+        counting = None if fresh.is_known(generations) else self._start(lambda: fresh.entries(generations))
         row.citations_verified, row.citations_dropped = len(verified.hits), verified.dropped
-        self._tell_stages(run)
         writer = Writer(services.settings, services.chat, self._emit, self._budget)
         try:
             await writer.write(request.question, found, verified.hits, generations)
@@ -183,14 +169,52 @@ class _Pipeline:
         written = writer.written
         note_hits(row, found, written.numbers)
         row.status = "empty" if written.found_nothing else "ok"
+        index = await self._result(counting, self._budget.wrap_up()) if counting else fresh.entries(generations)
         self._tell_stages(run)
         written.limits[:0] = filter(None, [reranked.problem])
-        limits = self._limits(found, verified, written, await self._result(state, self._budget.wrap_up()))
+        limits = self._limits(generations, found, verified, written, index)
         row.limits, row.confidence = limits.limits, limits.confidence.value
         note_lags(row, limits.index)
         self._emit(limits)
 
-    async def _verify(self, reranked: Reranked, generations: Sequence[Generation]) -> Verified:
+    async def _retrieve(
+        self, run: Run, row: AnswerTrace, pins: ExitStack
+    ) -> tuple[Sequence[Generation], Reranked, Verified]:
+        """Pin, search, rerank and verify: one thread does it all where no reranker has to be waited for."""
+        services, request, loop = self._services, self._request, asyncio.get_running_loop()
+        read = (request.rerank_top_n or services.settings.rerank_candidates) if services.reranker else 0
+        pin = services.resolver.pin(request, self._caller, Permission.ANSWER)
+
+        def search() -> tuple[Sequence[Generation], SearchResult]:
+            resolved = pins.enter_context(pin)
+            note_generations(row, resolved.generations)
+            loop.call_soon_threadsafe(self._tell_pinned, run)
+            return resolved.generations, services.results.search(
+                request.question,
+                resolved.generations,
+                scope=resolved.scope,
+                limit=max(request.top_k, read),
+                deadline=self._budget.total,
+            )
+
+        def verify(generations: Sequence[Generation], reranked: Reranked) -> Verified:
+            note_hits(row, reranked.found)
+            return self._verified(reranked, generations)
+
+        def all_at_once() -> tuple[Sequence[Generation], Reranked, Verified]:
+            generations, found = search()
+            reranked = as_found(found, request.top_k)
+            return generations, reranked, verify(generations, reranked)
+
+        if services.reranker is None:
+            return await self._in_thread(all_at_once)
+        generations, found = await self._in_thread(search)
+        reranked = await rerank(
+            services.reranker, request.question, found, request.top_k, self._budget.rerank(), read=read
+        )
+        return generations, reranked, await self._in_thread(lambda: verify(generations, reranked))
+
+    def _verified(self, reranked: Reranked, generations: Sequence[Generation]) -> Verified:
         question, hits = self._request.question, reranked.found.hits
         with step("cite.verify") as current:
             if confidence.is_weak(question, hits):
@@ -198,20 +222,20 @@ class _Pipeline:
                 return Verified([], 0)
             chosen = citations.choose(question, hits, self._request.max_citations, is_reranked=reranked.is_reordered)
             owners = {generation.manifest.gen_id: generation for generation in generations}
-            verified = await self._in_thread(lambda: citations.verify(chosen, owners))
+            verified = citations.verify(chosen, owners)
             current.set(verified=len(verified.hits), dropped=verified.dropped)
             current.set(suspicious=sum(bool(signs(hit.chunk.text)) for hit in verified.hits))
         return verified
 
-    def _state(self, found: SearchResult, generations: Sequence[Generation]) -> tuple[list[IndexEntry], Coverage]:
-        return self._services.freshness.entries(generations), freshness.coverage(
-            generations, found.degraded, found.idle
-        )
-
     def _limits(
-        self, found: SearchResult, verified: Verified, written: Written, state: tuple[list[IndexEntry], Coverage]
+        self,
+        generations: Sequence[Generation],
+        found: SearchResult,
+        verified: Verified,
+        written: Written,
+        index: list[IndexEntry],
     ) -> LimitsEvent:
-        index, searched = state
+        searched = freshness.coverage(generations, found.degraded, found.idle)
         lost = self._request.scope_warnings
         limits = lost + freshness.problems(searched) + found.notes
         told = suspicions(verified.hits)
@@ -280,6 +304,11 @@ class _Pipeline:
 
         for future in working:
             future.add_done_callback(one_less)
+
+    def _tell_pinned(self, run: Run) -> None:
+        """Called for the thread that retrieves, which an answer that was given up does not wait for."""
+        if not is_given_up():
+            self._tell_stages(run)
 
     def _tell_stages(self, run: Run) -> None:
         """Emit the steps that ended since the last call."""

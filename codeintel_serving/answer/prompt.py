@@ -79,17 +79,20 @@ def build(question: str, hits: Sequence[Hit], room_tokens: int, answer_tokens: i
     snippets: list[str] = []
     numbers: set[int] = set()
     cut = 0
-    wanted = sum(_tokens(_snippet(mark, number, hit, _lines(hit))) for number, hit in enumerate(hits, 1))
-    fits_whole = used + wanted <= room_tokens
-    for number, hit in enumerate(hits, 1):
+    whole = [_lines(hit) for hit in hits]
+    texts = [_snippet(mark, number, hit, lines) for number, (hit, lines) in enumerate(zip(hits, whole, strict=True), 1)]
+    fits_whole = used + sum(map(_tokens, texts)) <= room_tokens
+    for number, (hit, lines, text) in enumerate(zip(hits, whole, texts, strict=True), 1):
         left = room_tokens - used
         is_last = number == len(hits)
-        lines = _fitting(mark, number, hit, left if fits_whole or is_last else left // 2)
-        if not lines:
-            continue
-        text = _snippet(mark, number, hit, lines)
+        room = left if fits_whole or is_last else left // 2
+        if _tokens(text) > room:
+            kept = _leading(lines, room * _BYTES_PER_TOKEN - len(_snippet(mark, number, hit, []).encode()))
+            if not kept:
+                continue
+            cut += len(kept) < len(lines)
+            text = _snippet(mark, number, hit, kept)  # noqa: PLW2901 (cut)
         used += _tokens(text)
-        cut += len(lines) < len(_lines(hit))
         numbers.add(number)
         snippets.append(text)
     if not snippets:
@@ -113,12 +116,8 @@ async def _context(chat: ChatModel, deadline: Deadline) -> int:
         return _UNKNOWN_CONTEXT_TOKENS  # a server without /v1/models
 
 
-def _fitting(mark: str, number: int, hit: Hit, room_tokens: int) -> list[str]:
-    """The leading lines that fit: all of them, or at least three, or none."""
-    lines = _lines(hit)
-    if _tokens(_snippet(mark, number, hit, lines)) <= room_tokens:
-        return lines
-    room_bytes = room_tokens * _BYTES_PER_TOKEN - len(_snippet(mark, number, hit, []).encode())
+def _leading(lines: Sequence[str], room_bytes: int) -> Sequence[str]:
+    """The leading lines that fit: at least three, or none."""
     kept = 0
     for line in lines:
         room_bytes -= len(line.encode()) + 1

@@ -27,16 +27,19 @@ class Reranked:
 _BY_NAME = (QueryKind.IDENTIFIER, QueryKind.PATH)
 
 
+def as_found(found: SearchResult, limit: int) -> Reranked:
+    """The first `limit` hits as they were, where no reranker is configured."""
+    note("rerank", Status.SKIPPED, "no reranker is configured")
+    return Reranked(replace(found, hits=found.hits[:limit]))
+
+
 async def rerank(
-    model: ScoreModel | None, question: str, found: SearchResult, limit: int, deadline: Deadline, *, read: int
+    model: ScoreModel, question: str, found: SearchResult, limit: int, deadline: Deadline, *, read: int
 ) -> Reranked:
     """The first `limit` hits after the best `read` of them were reranked; the others stay behind these, as they were.
 
     A name or a path is ranked by its definition, which a cross-encoder knows nothing of: those are left alone.
     """
-    if model is None:
-        note("rerank", Status.SKIPPED, "no reranker is configured")
-        return Reranked(replace(found, hits=found.hits[:limit]))
     is_reordered = False
     candidates, others = found.hits[:read], found.hits[read:]
     try:

@@ -13,7 +13,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from codeintel_core import catalog, schemas
+from codeintel_core import catalog, chunk_rows, schemas
+from codeintel_core.chunk_rows import ChunkPlace
 from codeintel_core.database import Query
 from codeintel_core.errors import GenerationCorrupt
 from codeintel_core.scope import Scope
@@ -77,8 +78,21 @@ def test_a_file_that_is_no_catalog_is_refused_when_it_is_opened(tmp_path: Path) 
 
 
 def test_unknown_ids_are_left_out(opened: catalog.Catalog) -> None:
-    assert opened.hydrate([], Scope()) == {}
-    assert opened.hydrate([1, 2**63 - 1], Scope()) == {}
+    assert opened.hydrate([], Scope()) == opened.places([], Scope()) == {}
+    assert opened.hydrate([1, 2**63 - 1], Scope()) == opened.places([1, 2**63 - 1], Scope()) == {}
+
+
+@pytest.mark.parametrize("most", [3, 10_000])
+def test_places_are_those_of_the_chunks(opened: catalog.Catalog, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(chunk_rows, "_MOST_PLACES", most)
+    ids = [row["chunk_id"] for row in specimen.chunk_rows("demo", specimen.FILES)]
+    for scope, _ in _SCOPES.values():
+        for asked in (ids[:2], ids, ids[1:]):  # partly kept, all kept, too many to keep
+            chunks = opened.hydrate(asked, scope)
+            assert opened.places(asked, scope) == {
+                chunk_id: tuple(getattr(chunk, name) for name in ChunkPlace._fields)
+                for chunk_id, chunk in chunks.items()
+            }
 
 
 @pytest.mark.parametrize("path", ["", "nope", "../src/ledger.py", "a\0b", "\ud800", "'"])

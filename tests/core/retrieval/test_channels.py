@@ -10,7 +10,7 @@ import pytest
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import ContractMismatch, DeadlineExceeded
-from codeintel_core.retrieval.channels import DENSE, LEXICAL, ChannelPools, Skipped
+from codeintel_core.retrieval.channels import DENSE, LEXICAL, SYMBOLS, AtOnce, ChannelPools, Skipped
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.telemetry import Status, current_run, run
 
@@ -91,4 +91,15 @@ def test_channels_work_for_the_run_that_started_them(pools: ChannelPools) -> Non
 
     with run("search", None) as current:
         pools.run({DENSE: search, LEXICAL: search}, Deadline.after(60))
-    assert seen == [current, current]
+        pools.run({SYMBOLS: AtOnce(search)}, Deadline.after(60))
+    assert seen == [current, current, current]
+
+
+def test_what_cannot_wait_is_done_here_and_may_fail(pools: ChannelPools) -> None:
+    with run("search", None) as current:
+        results = pools.run(
+            {DENSE: lambda: _HIT, SYMBOLS: AtOnce(_raise(ContractMismatch("it is torn")))}, Deadline.after(60)
+        )
+    assert (results[SYMBOLS].status, results[SYMBOLS].reason) == (Status.FAILED, "it is torn")
+    assert results[DENSE].status is Status.COMPLETED
+    assert {step.kind: step.status for step in current.steps}["retrieve.symbols"] is Status.FAILED

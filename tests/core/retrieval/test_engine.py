@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codeintel_core.catalog import Catalog, ChunkRow
+from codeintel_core.catalog import Catalog, ChunkPlace
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.errors import InvalidPattern, InvalidRequest, ModelUnavailable, RetrievalUnavailable
@@ -159,15 +159,15 @@ def test_only_the_owners_of_candidates_are_asked(
     specimen.publish_files(home, source, {"z.py": {"zebra": "def zebra():\n    pass\n"}}, name="other")
     other = RepositoryReader(home.repository("other")).acquire()
     asked: list[int] = []
-    hydrate = Catalog.hydrate
+    places = Catalog.places
 
-    def counting(catalog: Catalog, ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow]:
+    def counting(catalog: Catalog, ids: Sequence[int], scope: Scope) -> dict[int, ChunkPlace]:
         asked.extend(ids)
-        found = hydrate(catalog, ids, scope)
+        found = places(catalog, ids, scope)
         assert len(found) == len(ids)  # nobody is asked for what another holds
         return found
 
-    monkeypatch.setattr(Catalog, "hydrate", counting)
+    monkeypatch.setattr(Catalog, "places", counting)
     _search(engine, "zebra", generation, other)
     assert len(asked) == len(set(asked)) == 8
 

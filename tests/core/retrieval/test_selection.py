@@ -18,19 +18,21 @@ def test_copies_in_other_files_and_repositories_collapse() -> None:
         3: _CHUNK._replace(repo="fork", path="a.py", text=_LONG),
         4: _CHUNK._replace(path="b.py", text=_LONG + "y"),
     }
-    assert select([1, 2, 3, 4], chunks, limit=9, per_file=9) == ([1, 4], 2, 0)
-    assert select([1, 2, 3, 4], chunks, limit=9, per_file=9, collapse=False)[0] == [1, 2, 3, 4]
+    assert select(chunks.values(), limit=9, per_file=9) == ([chunks[1], chunks[4]], 2, 0)
+    assert select(chunks.values(), limit=9, per_file=9, collapse=False)[0] == list(chunks.values())
 
 
 def test_short_chunks_may_repeat() -> None:
-    chunks = {i: _CHUNK._replace(path=str(i), text="def __len__(self): ...") for i in range(3)}
-    assert select(chunks, chunks, limit=9, per_file=9)[0] == [0, 1, 2]
+    chunks = [_CHUNK._replace(path=str(i), text="def __len__(self): ...") for i in range(3)]
+    assert select(chunks, limit=9, per_file=9)[0] == chunks
 
 
 def test_the_cap_and_the_limit() -> None:
-    chunks = {i: _CHUNK._replace(path="a" if i < 4 else "b") for i in range(6)}
-    assert select(chunks, chunks, limit=9, per_file=2) == ([0, 1, 4, 5], 0, 2)
-    assert select(chunks, chunks, limit=1, per_file=2) == ([0], 0, 0)
+    chunks = [_CHUNK._replace(chunk_id=i, path="a" if i < 4 else "b") for i in range(6)]
+    assert select(chunks, limit=9, per_file=2) == ([chunks[i] for i in (0, 1, 4, 5)], 0, 2)
+    rest = iter(chunks)
+    assert select(rest, limit=1, per_file=2) == (chunks[:1], 0, 0)
+    assert len(list(rest)) == 5, "it looked behind the last one that it shows"
 
 
 def test_a_vague_question_looks_deeper_and_a_wide_one_reads_less() -> None:

@@ -26,13 +26,15 @@ from codeintel_core.telemetry.ledger import read as read_ledger
 from codeintel_core.traces import tables
 from codeintel_core.traces.journal import days
 from codeintel_serving.answer import orchestrator
-from codeintel_serving.models import AnswerRequest
+from codeintel_serving.models import AnswerRequest, ScopeModel
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 from tests.fake_endpoint import FakeEndpoint, Reply, completion, said, streamed
 
 pytestmark = pytest.mark.e2e
 
+# With a filter DuckDB is asked for the definitions, which can take long; without one they are looked up in memory.
+SCOPE = ScopeModel(paths=["**"])
 QUESTION = "how does `publish_generation` publish a generation atomically?"
 MODELS = said({"data": [{"id": "fake", "max_model_len": 16_384}]})
 SILENT = Reply(200, [], {"content-type": "text/event-stream"}, hangs=True)
@@ -108,7 +110,7 @@ def row_of(services: Services, run_id: str) -> dict[str, Any]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_client_that_leaves(stage: str, accept: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     with hanging(stage, workshop, monkeypatch) as (services, endpoint), running(services) as url:
-        body = orjson.dumps({"question": QUESTION})
+        body = orjson.dumps({"question": QUESTION, "scope": SCOPE.model_dump(mode="json")})
         run_id = str(uuid.uuid4())
         head = (
             f"POST /answer HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\nX-Run-Id: {run_id}\r\n"
@@ -134,7 +136,7 @@ def test_a_total_deadline_with_a_stage_that_hangs(
     stage: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask(services: Services) -> Any:
-        request = AnswerRequest(question=QUESTION, time_budget_ms=300)
+        request = AnswerRequest(question=QUESTION, scope=SCOPE, time_budget_ms=300)
         found = None
         with suppress(DeadlineExceeded):  # on a slow machine the stages before may use all of it
             found = await orchestrator.answer(services, request, Caller("cli"))
