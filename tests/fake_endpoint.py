@@ -91,13 +91,14 @@ class FakeEndpoint:
     Attributes:
         routes: path -> what to answer; may be changed at any time.
         requests: what was asked so far.
+        connections: how many clients opened; each may ask one thing after the other.
         left_early: how many clients closed their connection before the reply was over.
     """
 
     def __init__(self, routes: dict[str, Route | Reply]) -> None:
         self.routes = routes
         self.requests: list[Request] = []
-        self.left_early = 0
+        self.connections = self.left_early = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -128,11 +129,15 @@ class FakeEndpoint:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
-            if (request := await self._read(reader)) is not None:
+            while (request := await self._read(reader)) is not None:
                 self.requests.append(request)
                 route = self.routes.get(request.path, said({"detail": "Not Found"}, 404))
-                await self._write(route if isinstance(route, Reply) else route(request), reader, writer)
+                reply = route if isinstance(route, Reply) else route(request)
+                await self._write(reply, reader, writer)
+                if reply.is_cut:
+                    break
         except ConnectionError:
             self.left_early += 1
         finally:
@@ -149,10 +154,10 @@ class FakeEndpoint:
         return Request(method, path, headers, json.loads(body) if body else None)
 
     async def _write(self, reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        headers = {**reply.headers, "transfer-encoding": "chunked", "connection": "close"}
+        headers = {**reply.headers, "transfer-encoding": "chunked"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {reply.status} X\r\n{lines}\r\n".encode())
-        leaving = asyncio.ensure_future(reader.read(1))  # one request per connection: nothing comes but its end
+        leaving = asyncio.ensure_future(reader.read(1))  # nobody asks before the reply is over: only an end can come
         try:
             for chunk in reply.chunks:
                 writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
@@ -169,3 +174,4 @@ class FakeEndpoint:
                 await writer.drain()
         finally:
             leaving.cancel()
+            await asyncio.wait([leaving])

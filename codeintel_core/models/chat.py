@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,6 +25,7 @@ from codeintel_core.models.transport import FAIR_S, Endpoint, Exchange
 
 Message = Mapping[str, str]
 _MODELS_TTL_S = 300.0
+_TAIL_S = 0.05  # a new connection takes longer only where the endpoint is far away
 
 
 class End(StrEnum):
@@ -107,6 +108,7 @@ class ChatStream:
                 for event in events:
                     if event == "[DONE]":
                         self._finished(*self._verdict())
+                        await _to_the_end(chunks)
                         return
                     if text := self._text(event):
                         yield text
@@ -241,6 +243,14 @@ class ChatModel:
 async def _raw(response: httpx.Response) -> AsyncGenerator[bytes]:
     async for chunk in response.aiter_bytes():
         yield chunk
+
+
+async def _to_the_end(chunks: AsyncIterator[bytes]) -> None:
+    """Read what comes after the last event: an empty chunk, without which the connection cannot be used again."""
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(_TAIL_S):
+            async for _ in chunks:
+                pass
 
 
 def _max_len(found: Any, model: str) -> int:

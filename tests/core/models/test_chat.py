@@ -245,3 +245,22 @@ def test_servers_that_say_neither(serve: Serve) -> None:
 
     assert use(chat.endpoint, work) == (0, None, None)
     assert len(fake.asked("/tokenize")) == 1
+
+
+@pytest.mark.parametrize(("is_hanging", "connections"), [(False, 1), (True, 2)])
+def test_the_connection_is_used_again_when_the_stream_ends_after_its_last_event(
+    serve: Serve, is_hanging: bool, connections: int
+) -> None:
+    fake = serve({PATH: streamed(completion(["It ", "adds."]), hangs=is_hanging)})
+    chat = ChatModel(endpoint(fake, attempts=1))
+
+    async def ask() -> tuple[str, End]:
+        stream = chat.stream(MESSAGES, max_tokens=12, limits=limits())
+        async with aclosing(stream.texts()) as texts:
+            return "".join([text async for text in texts]), stream.end
+
+    async def work() -> list[tuple[str, End]]:
+        return [await ask(), await ask()]
+
+    assert use(chat.endpoint, work) == [("It adds.", End.COMPLETE)] * 2
+    assert fake.connections == connections
