@@ -12,6 +12,7 @@ from pathlib import Path
 from codeintel_core.errors import InvalidName, UnknownRepository
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_REGISTRATION = "repository.json"
 _MOST_LISTED = 20
 _MOST_COMPARED = 1_000
 
@@ -39,7 +40,7 @@ class RepositoryHome:
     @property
     def registration(self) -> Path:
         """Where the repository comes from (JSON)."""
-        return self.root / "repository.json"
+        return self.root / _REGISTRATION
 
     @property
     def mirror(self) -> Path:
@@ -125,7 +126,7 @@ class Home:
         """Names of all registered repositories, sorted."""
         try:
             with os.scandir(self.repos) as folders:
-                return sorted(folder.name for folder in folders if RepositoryHome(Path(folder)).registration.exists())
+                return sorted(folder.name for folder in folders if os.path.exists(f"{folder.path}/{_REGISTRATION}"))
         except FileNotFoundError:
             return []
 

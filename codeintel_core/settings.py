@@ -155,7 +155,10 @@ class Settings(BaseSettings):
 
     query_vector_cache: int = Field(4_096, ge=0, le=1_000_000, description="Query vectors kept in memory; 0: none.")
     result_cache: int = Field(
-        256, ge=0, le=1_000_000, description="Search results kept in memory, by generation and scope; 0: none."
+        256,
+        ge=0,
+        le=1_000_000,
+        description="Search results, and answers of grep, symbols, tree and overview, kept in memory; 0: none.",
     )
 
     chat_base_url: str = Field(

@@ -6,9 +6,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.manifest import NOT_CONFIGURED
@@ -20,6 +20,7 @@ from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import Coverage, IndexEntry
 
 _STEP = "index.freshness"
+_Status = Literal["fresh", "behind", "degraded"]
 
 
 class Freshness:
@@ -29,14 +30,21 @@ class Freshness:
         """`ttl_s`: how long a count of commits is kept; it costs two git processes, too much for every request."""
         self._library, self._ttl_s = library, ttl_s
         self._behind: TTLCache[str, tuple[Lag, float]] = TTLCache(1_000, 2 * ttl_s)  # with when it was counted
+        # many answers have the same
+        self._entries: LRUCache[tuple[str, str, Lag, _Status], IndexEntry] = LRUCache(1_000)
         self._counting = set[str]()
         self._lock = threading.Lock()
 
     def entry(self, generation: Generation) -> IndexEntry:
         """The index entry of one generation."""
         manifest, behind = generation.manifest, self._lag(generation)
-        status = "degraded" if self.problem(generation) else "behind" if behind.is_behind else "fresh"
-        return IndexEntry(
+        status = _status(behind, self.problem(generation))
+        key = (manifest.repo, manifest.gen_id, behind, status)
+        with self._lock:
+            known: IndexEntry | None = self._entries.get(key)
+        if known is not None:
+            return known
+        found = IndexEntry(
             repo=manifest.repo,
             generation=manifest.gen_id,
             commit=manifest.commit,
@@ -46,6 +54,9 @@ class Freshness:
             dagster_run_id=manifest.dagster_run_id,
             status=status,
         )
+        with self._lock:
+            self._entries[key] = found
+        return found
 
     def entries(self, generations: Sequence[Generation]) -> list[IndexEntry]:
         """Index entries in the order of the generations."""
@@ -108,6 +119,12 @@ def _facts(generations: Sequence[Generation], entries: Sequence[IndexEntry]) -> 
         "secondary_ratio": max((round(g.manifest.counts.compaction_ratio, 4) for g in generations), default=0.0),
         "degraded": sum(entry.status == "degraded" for entry in entries),
     }
+
+
+def _status(behind: Lag, problem: str) -> _Status:
+    if problem:
+        return "degraded"
+    return "behind" if behind.is_behind else "fresh"
 
 
 def pending(generation: Generation) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,6 +19,7 @@ from codeintel_core.generations.reader import Library
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
+from codeintel_core.memo import Memo
 from codeintel_core.models.roles import chat_model, score_model
 from codeintel_core.objects import shared
 from codeintel_core.retrieval.engine import SearchEngine
@@ -82,6 +83,7 @@ class Services:
         self.scopes = Scopes(settings, self.resolver, self.freshness)
         self._searching = Searching(settings, self.home, self.resolver, self.results, self.freshness, self.journal)
         self.runpacks = RunpackWriter(self.home, settings, self._readiness)
+        self.tool_answers: Memo[Hashable, Any] = Memo("tools", settings.result_cache)
         self._purged = purged.CurrentList(self.home.purged)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping, self._draining = threading.Event(), threading.Event()
@@ -165,6 +167,10 @@ class Services:
         """What `search` would answer, as JSON, when all of it is in memory; waits for nothing. None: ask `search`."""
         return self._searching.recall(request, caller)
 
+    def purge_stamp(self) -> Hashable:
+        """What is purged, as a key: another one once something more was."""
+        return self._purged.stamp()
+
     def feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackResponse:
         """Store what a caller says about an answer.
 
@@ -216,6 +222,7 @@ class Services:
                     self._warm_generation(generation)
         if self._purged.has_changed():  # after it, what was purged is in no generation that a request can pin
             self._searching.forget()
+            self.tool_answers.clear()
 
     def _open_old(self, repos: Sequence[str], as_of: str) -> None:
         with self.library.pin(repos, as_of) as generations:

@@ -78,7 +78,10 @@ class Generation:
         file = self.catalog.file(path)
         if file is not None and self._masks.hides(path, file.blob):
             return None
-        data = self._git.blob_at(self.manifest.commit, path)
+        if file is not None and not file.skip_reason and "\n" not in path:
+            data = self._objects.files_at(self.manifest.commit, [path]).get(path)
+        else:  # a link is not followed; and an open process takes names by the line
+            data = self._git.blob_at(self.manifest.commit, path)
         return None if data is None else self.cleaned(data)
 
     def cleaned(self, data: bytes) -> bytes:

@@ -86,17 +86,18 @@ class CurrentList:
 
     def get(self) -> PurgeList:
         """The list; a look at an unchanged file costs microseconds."""
-        seen = self._seen()
+        seen = self.stamp()
         if self._known is None or self._known[0] != seen:
             self._known = seen, load(self._path)
         return self._known[1]
 
     def has_changed(self) -> bool:
         """Whether the file was replaced since this was last asked; not at first."""
-        known, self._looked_at = self._looked_at, (self._seen(),)
+        known, self._looked_at = self._looked_at, (self.stamp(),)
         return known is not None and known != self._looked_at
 
-    def _seen(self) -> tuple[int, ...] | None:
+    def stamp(self) -> tuple[int, ...] | None:
+        """Tells one list from the next, None when there is none."""
         try:
             stat = self._path.stat()
         except FileNotFoundError:

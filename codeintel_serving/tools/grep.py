@@ -190,7 +190,7 @@ TOOL = Tool(
     avoid="Do not use it for a question in words (`search`), nor for the definition of a name (`symbols`).",
     request=GrepRequest,
     response=GrepResponse,
-    run=in_thread("grep", _grep),
+    run=in_thread("grep", _grep, is_kept=True),
     text=_text,
     path="/grep",
     positional=("pattern",),

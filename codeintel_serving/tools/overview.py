@@ -137,7 +137,7 @@ TOOL = Tool(
     avoid="Do not use it to find something you can describe (`search`); it shows what is central, not what matches.",
     request=OverviewRequest,
     response=OverviewResponse,
-    run=in_thread("overview", _overview),
+    run=in_thread("overview", _overview, is_kept=True),
     text=_text,
     path="/overview",
     positional=("focus",),

@@ -182,7 +182,7 @@ TOOL = Tool(
     avoid="Do not use it for a name you are not sure of (`search`) or for text in comments and strings (`grep`).",
     request=SymbolsRequest,
     response=SymbolsResponse,
-    run=in_thread("symbols", _symbols),
+    run=in_thread("symbols", _symbols, is_kept=True),
     text=_text,
     path="/symbols",
     positional=("name",),

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import anyio.to_thread
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.stopping import part
-from codeintel_core.telemetry import current_run, step
+from codeintel_core.telemetry import Status, current_run, note, step
 from codeintel_serving import freshness
 from codeintel_serving.budgeting import Page, Rung, page
 from codeintel_serving.models import Budget, Envelope, Model, ToolRequest
@@ -95,28 +95,61 @@ class Call(Generic[_Request]):
 
     def respond(self, response: type[_Response], budget: Budget, **results: Any) -> _Response:
         """The response with its envelope."""
+        return response(**results, budget=budget, **self._envelope())
+
+    def again(self, kept: Kept[_Response]) -> _Response:
+        """What another call answered, as the answer of this one."""
+        self.warnings.extend(kept.warnings)
+        return kept.response.model_copy(update=self._envelope())
+
+    def _envelope(self) -> dict[str, Any]:
         generations = self.resolved.generations
         index = self.services.freshness.entries(generations)
         searched = freshness.coverage(generations, {})
         current = current_run()
-        return response(
-            **results,
-            index=index,
-            coverage=searched,
-            budget=budget,
-            run_id=current.run_id if current else "",
-            trace_id=current.trace_id if current else "",
-            stages=stages_of(current.steps) if current else [],
-            warnings=[*self.request.scope_warnings, *self.warnings, *freshness.warnings(index, searched)],
-        )
+        return {
+            "index": index,
+            "coverage": searched,
+            "run_id": current.run_id if current else "",
+            "trace_id": current.trace_id if current else "",
+            "stages": stages_of(current.steps) if current else [],
+            "warnings": [*self.request.scope_warnings, *self.warnings, *freshness.warnings(index, searched)],
+        }
 
 
-def in_thread(name: str, work: Callable[[Call[_Request]], _Response]) -> Run[_Request, _Response]:
-    """`Tool.run` for plain code that blocks: `in_thread_unpinned`, with the request's scope resolved and pinned."""
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[_Response]):
+    """An answer that may be given again over the same generations, and its warnings that are not about the index."""
+
+    response: _Response
+    warnings: tuple[str, ...]
+
+
+def in_thread(
+    name: str, work: Callable[[Call[_Request]], _Response], *, is_kept: bool = False
+) -> Run[_Request, _Response]:
+    """`Tool.run` for plain code that blocks: `in_thread_unpinned`, with the request's scope resolved and pinned.
+
+    With `is_kept` the same request over the same generations is answered from memory, with a step `cache.results`: for
+    work that looks at nothing but these, and changes nothing. A purge counts at once.
+    """
 
     def over_pinned(services: Services, request: _Request, caller: Caller, deadline: Deadline) -> _Response:
         with services.resolver.pin(request, caller) as resolved:
-            return work(Call(services, request, caller, resolved, deadline))
+            call = Call(services, request, caller, resolved, deadline)
+            if not is_kept:
+                return work(call)
+            gen_ids = tuple(generation.manifest.gen_id for generation in resolved.generations)
+            asked = request.model_dump_json(exclude={"deadline_ms"})
+            found, result = services.tool_answers.get(
+                (name, gen_ids, resolved.scope, asked, services.purge_stamp()),
+                lambda: Kept(work(call), tuple(call.warnings)),
+                deadline,
+            )
+            if result == "miss":
+                return cast(_Response, found.response)
+            note("cache.results", Status.COMPLETED, result=result)
+            return cast(_Response, call.again(found))
 
     return in_thread_unpinned(name, over_pinned)
 

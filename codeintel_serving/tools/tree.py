@@ -138,7 +138,7 @@ TOOL = Tool(
     avoid="Do not use it to look for a file by what it does (`search`) or for a name in its text (`grep`).",
     request=TreeRequest,
     response=TreeResponse,
-    run=in_thread("tree", _tree),
+    run=in_thread("tree", _tree, is_kept=True),
     text=_text,
     path="/tree",
     positional=("path",),

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from calling import call
 from running import running, until
 from tenants import Tenant
 from workshop import Workshop, settings_for
@@ -147,6 +148,33 @@ def test_nobody_gets_the_page_of_who_sees_more(
         assert not any(secret in raw.decode() for secret in other.secrets)
     secret, _ = keys.create(shared.home.keys, permissions=[Permission.ANSWER], repos=["amber-*"])
     assert tenant_services.recall(request, Caller("rest", principal=tenant_services.keys.principal(secret))) is None
+
+
+def test_tools_answer_again_from_memory_until_something_changes(fresh: Services, workshop: Workshop) -> None:
+    asked: dict[str, dict[str, Any]] = {
+        "grep": {"pattern": "swap"},
+        "symbols": {"name": "swap_pointer", "relation": "both"},
+        "tree": {},
+        "overview": {},
+    }
+
+    def answered() -> tuple[dict[str, Any], set[str]]:
+        """What each tool answers but for its run, and those that answered from memory."""
+        found = {name: call(fresh, name, **arguments).model_dump(mode="json") for name, arguments in asked.items()}
+        kept = {name for name, one in found.items() if "cache.results" in [stage["name"] for stage in one["stages"]]}
+        assert len({one["run_id"] for one in found.values()}) == len(found)
+        return {name: {k: v for k, v in one.items() if k not in _OF_RUN} for name, one in found.items()}, kept
+
+    first, again = answered(), answered()
+    assert (first[1], again[1]) == (set(), set(asked))
+    assert first[0] == again[0]
+    purged.save(workshop.home.purged, PurgeList(patterns=("swap_pointer",)))
+    masked, kept = answered()
+    assert kept == set()
+    assert "swap_pointer" not in str(masked["grep"]["lines"])
+    workshop.build("shop")
+    fresh.warm()
+    assert answered()[1] == set()
 
 
 @pytest.fixture

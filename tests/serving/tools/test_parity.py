@@ -19,6 +19,7 @@ from workshop import Workshop
 from codeintel_core.settings import get_settings
 from codeintel_core.telemetry import ledger
 from codeintel_serving.cli import app
+from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import SERVED_ONLY, SUMMARIES, all_tools, load
 
 pytestmark = pytest.mark.e2e
@@ -132,7 +133,8 @@ def test_results_follow_the_schemas_that_are_told(http: httpx.Client, base_url: 
         assert {"400", "404", "410", "422", "504"} <= operation["responses"].keys()
 
 
-def test_every_call_leaves_a_ledger_with_its_steps(http: httpx.Client, workshop: Workshop) -> None:
+def test_every_call_leaves_a_ledger_with_its_steps(http: httpx.Client, workshop: Workshop, services: Services) -> None:
+    services.tool_answers.clear()
     kinds = {
         "grep": "grep", "symbols": "symbols", "read": "files.read", "tree": "files.list", "overview": "overview",
         "history": "git.history", "blame": "git.blame", "diff": "git.diff",
