@@ -76,7 +76,7 @@ def test_a_page_in_memory_is_what_the_search_answered(
     assert [stage["name"] for stage in found["stages"]] == [stage.name for stage in again.stages]
     kept = rows(workshop)
     assert {name: kept[found["run_id"]][name] for name in _SHARED} == {n: kept[first.run_id][n] for n in _SHARED}
-    lines = ledger.read(*ledger.find(workshop.home.ledger, found["run_id"]))
+    lines = ledger.read(workshop.home.ledger, found["run_id"])
     assert [line["kind"] for line in lines if line["event"] == "end"] == [
         "scope.resolve", "cache.results", "index.freshness", "trace.write",
     ]  # fmt: skip
