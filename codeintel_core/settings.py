@@ -140,6 +140,12 @@ class Settings(BaseSettings):
     )
     scope_entries: int = Field(10_000, ge=1, le=10_000_000, description="Scopes kept in the memory of a worker.")
     scope_ttl_s: float = Field(3_600.0, gt=0, le=2_592_000, description="Life of a scope handle.")
+    open_generations: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Repositories a server process keeps open, least recently used closed first; five files each.",
+    )
     watch_interval_s: float = Field(1.0, gt=0, description="How often the server looks for new generations.")
 
     retrieval_budget_ms: int = Field(400, ge=1, le=60_000, description="Budget of all retrieval channels together.")

@@ -108,7 +108,8 @@ class _State(Collector):
             "codeintel_commits_behind", "Commits of the mirror that what serves lacks, where last counted.",
             [(repo, lag.commits) for repo, lag in known if lag is not None and lag.commits is not None],
         )  # fmt: skip
-        yield _total("codeintel_catalog_connections", "DuckDB catalogs that are open for reading.", len(serving))
+        connected = sum(generation.catalog.is_connected for generation in serving)
+        yield _total("codeintel_catalog_connections", "DuckDB catalogs that are open for reading.", connected)
         sampling = providers.get().sampling
         yield _total(
             "codeintel_spans_held", "Spans that wait for the end of their trace.", sampling.held if sampling else 0

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from cachetools import LRUCache, TTLCache
 
 from codeintel_core.generations.generation import Generation
+from codeintel_core.generations.library import Library
 from codeintel_core.generations.manifest import NOT_CONFIGURED
-from codeintel_core.generations.reader import Library
 from codeintel_core.repository.lag import Lag, lag
 from codeintel_core.retrieval.engine import TUNING
 from codeintel_core.telemetry import Status, note, step
@@ -21,6 +21,7 @@ from codeintel_serving.models import Coverage, IndexEntry
 
 _STEP = "index.freshness"
 _Status = Literal["fresh", "behind", "degraded"]
+_MOST_NAMED = 20
 
 
 class Freshness:
@@ -147,7 +148,10 @@ def sparse_state(generation: Generation, *, is_configured: bool) -> str:
 
 
 def coverage(
-    generations: Sequence[Generation], degraded: Mapping[str, str], idle: Mapping[str, str] | None = None
+    generations: Sequence[Generation],
+    degraded: Mapping[str, str],
+    idle: Mapping[str, str] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> Coverage:
     """What a request searched: repositories, files left out by reason, channels that did not complete or run."""
     skipped, masked = dict[str, int](), Counter[str]()
@@ -165,12 +169,26 @@ def coverage(
         redacted=dict(masked),
         degraded={name: without_server_paths(reason) for name, reason in degraded.items()},
         idle=dict(idle or {}),
+        left_out=dict(left_out or {}),
     )
 
 
 def problems(searched: Coverage) -> list[str]:
     """What should have taken part and did not, in words."""
-    return [f"{name if name == TUNING else f'{name} channel'} {why}" for name, why in searched.degraded.items()]
+    channels = [f"{name if name == TUNING else f'{name} channel'} {why}" for name, why in searched.degraded.items()]
+    return [*channels, *_not_searched(searched)]
+
+
+def _not_searched(searched: Coverage) -> list[str]:
+    """Repositories that were left out, by reason; the first are named, all are in the coverage."""
+    names: dict[str, list[str]] = {}
+    for name, reason in searched.left_out.items():
+        names.setdefault(reason, []).append(name)
+    return [
+        f"{len(some)} repositories were not searched ({reason}): {', '.join(some[:_MOST_NAMED])}"
+        + (f" and {len(some) - _MOST_NAMED} more, all in coverage.left_out" if len(some) > _MOST_NAMED else "")
+        for reason, some in names.items()
+    ]
 
 
 def warnings(entries: Sequence[IndexEntry], searched: Coverage) -> list[str]:

@@ -1,5 +1,6 @@
-"""Readiness: what works, what is degraded and why. Looks at what is loaded and loads nothing; the only waits are for
-what is configured outside of this process: model endpoints, which are asked a real question (see `probes`), and Redis.
+"""Readiness: what works, what is degraded and why. Looks at what is open and opens nothing, but a first generation when
+there is none; repositories that are not open yet are counted, not checked. The only waits are for what is configured
+outside of this process: model endpoints, which are asked a real question (see `probes`), and Redis.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import UTC, datetime
 from typing import Literal
 
+from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.generation import Generation
 from codeintel_core.telemetry import metrics
@@ -36,22 +38,32 @@ def readiness(services: Services) -> Readiness:
         checks["redis"] = _check("degraded", services.scopes.backend.ping())
     if services.replica is not None:
         checks["bucket"] = _check("degraded", services.replica.problem)
+    library = services.library
     try:
-        with services.library.pin(()) as generations:
-            checks |= {
-                "generations": _generations(services, generations),
-                "encoder": _check("down", _not_loaded(services)),
-                "contract": _contract(services, generations),
-                "catalogs": _catalogs(generations),
-                "jvm": _jvm(generations),
-                **_sparse(services, generations),
-                "dense_device": _dense_device(generations),
-            }
+        if not library.serving():  # as before the first request: look whether anything can serve
+            with library.pin_in_time((), "", Deadline.after(0)):
+                pass
+        generations = library.serving()
+        checks |= {
+            "generations": _check("degraded", _joined(library.problems())),
+            "encoder": _check("down", _not_loaded(services)),
+            "contract": _contract(services, generations),
+            "catalogs": _catalogs(generations),
+            "jvm": _jvm(generations),
+            **_sparse(services, generations),
+            "dense_device": _dense_device(generations),
+        }
     except CodeIntelError as error:
         checks["generations"] = _check("down", str(error))
     checks["tuning"] = _check("degraded", services.engine.tuning().problem)
     checks |= {f"{role}_model": _check("degraded", why) for role, why in services.probes.problems().items()}
-    return Readiness(state="draining" if services.is_draining else _state(checks), checks=checks)
+    return Readiness(
+        state="draining" if services.is_draining else _state(checks),
+        checks=checks,
+        repositories=len(services.home.repository_names()),
+        open=library.open_set.count,
+        verified=library.open_set.verified,
+    )
 
 
 class Board:
@@ -92,7 +104,8 @@ class Board:
         """What was known before, and that no more is known now."""
         late = _check("degraded" if self._known else "down", f"the checks take longer than {_BOUND_S:g} s")
         checks = {**(self._known.checks if self._known else {}), "checks": late}
-        return Readiness(state=_state(checks), checks=checks)
+        known = self._known or Readiness(state="down", checks={})
+        return known.model_copy(update={"state": _state(checks), "checks": checks})
 
     def _dated(self, found: Readiness) -> Readiness:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -130,10 +143,6 @@ def _disk(services: Services) -> Check:
         return _check("degraded", f"the disk cannot be asked: {error.strerror}")
     few = f"{free / (1 << 30):.2f} GiB free; traces are dropped when the disk is full"
     return _check("degraded", few if free < _MIN_FREE_BYTES else "")
-
-
-def _generations(services: Services, generations: list[Generation]) -> Check:
-    return _check("degraded", _joined([services.library.reader(generation.repo).problem for generation in generations]))
 
 
 def _not_loaded(services: Services) -> str:

@@ -6,12 +6,14 @@ Every tool goes through it, whatever its face: what a caller may see is decided 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from codeintel_core.chunking.languages import LANGUAGES
+from codeintel_core.deadline import Deadline
 from codeintel_core.errors import (
     InvalidRequest,
     NotIndexed,
@@ -21,7 +23,7 @@ from codeintel_core.errors import (
     UnknownScope,
 )
 from codeintel_core.generations.generation import Generation
-from codeintel_core.generations.reader import Library
+from codeintel_core.generations.library import Library, Pinned
 from codeintel_core.home import unknown_repository
 from codeintel_core.repository import groups
 from codeintel_core.scope import Scope
@@ -33,6 +35,7 @@ from codeintel_serving.recording import Caller
 
 _MOST_GROUPS = 20
 _MOST_AT_ONCE = 50
+_OPENING_SHARE = 0.5  # of the retrieval budget
 _STEP = "scope.resolve"
 
 
@@ -45,16 +48,19 @@ class Resolved:
             its caller could see.
         generations: one pinned generation per repository, in the order of the scope.
         cursor: the cursor the request came with, None for the first page.
+        left_out: why a repository in the scope is not among them although it is indexed.
     """
 
     scope: Scope
     generations: list[Generation]
     cursor: Cursor | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """What there is to see, for the step."""
         return {
             "generations": len(self.generations),
+            "left_out": len(self.left_out),
             "filtered": self.scope.filters_chunks,
             "paged": self.cursor is not None,
         }
@@ -95,8 +101,16 @@ class Resolver:
         return list(dict.fromkeys(names)) if scope.repos or scope.groups else visible
 
     @contextmanager
-    def pin(self, request: ToolRequest, caller: Caller, permission: Permission = Permission.READ) -> Iterator[Resolved]:
+    def pin(
+        self,
+        request: ToolRequest,
+        caller: Caller,
+        permission: Permission = Permission.READ,
+        in_time: Deadline | None = None,
+    ) -> Iterator[Resolved]:
         """Pin what the request sees until the end of the block; its handle was opened before (`Scopes.opened`).
+
+        With `in_time`, repositories that are not open by then are left out and named (see `Library.pin_in_time`).
 
         Repositories named by the caller must be indexed; with groups, or without names, those that are not are left
         out.
@@ -116,13 +130,15 @@ class Resolver:
                 names = self.repositories(asked, caller, permission)
                 text = request.cursor if isinstance(request, PagedRequest) else ""
                 cursor = Cursor.parse(text, request) if text else None
+                left_out: Mapping[str, str] = {}
                 if cursor is not None:
                     generations = self._pin_again(cursor, names, pins)
                 else:  # repositories that were not named and have nothing to show are left out
                     is_open = bool(asked.groups) or not asked.repos
-                    pin = self._library.pin(names, asked.as_of, only_kept=is_open)
-                    generations = pins.enter_context(pin) if names else _nothing()
-                resolved = _resolved(scope, generations, cursor)
+                    pin = self._library.pin_in_time(names, asked.as_of, in_time, only_kept=is_open)
+                    pinned = pins.enter_context(pin) if names else _nothing()
+                    generations, left_out = pinned.generations, pinned.left_out
+                resolved = _resolved(scope, generations, cursor, left_out)
                 current.set(**resolved.facts())
             yield resolved
 
@@ -163,11 +179,23 @@ class Resolver:
         return pinned
 
 
-def _resolved(scope: Scope, generations: list[Generation], cursor: Cursor | None) -> Resolved:
-    return Resolved(replace(scope, repos=tuple(generation.repo for generation in generations)), generations, cursor)
+def opening_deadline(budget_ms: float, until: Deadline | None = None) -> Deadline:
+    """How long a search that begins now, with that budget of retrieval, may open what it finds closed."""
+    left_s = budget_ms / 1000 if until is None else min(budget_ms / 1000, until.remaining_s)
+    return Deadline.after(_OPENING_SHARE * left_s)
 
 
-def _nothing() -> list[Generation]:
+def _resolved(
+    scope: Scope,
+    generations: list[Generation],
+    cursor: Cursor | None,
+    left_out: Mapping[str, str] = MappingProxyType({}),
+) -> Resolved:
+    repos = tuple(generation.repo for generation in generations)
+    return Resolved(replace(scope, repos=repos), generations, cursor, left_out)
+
+
+def _nothing() -> Pinned:
     raise NotIndexed("nothing is indexed yet; run `codeintel add PATH_OR_URL` and `codeintel build NAME`")
 
 

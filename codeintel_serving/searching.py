@@ -27,7 +27,7 @@ from codeintel_serving.recording import (
     recorded,
     stages_of,
 )
-from codeintel_serving.resolving import Resolved, Resolver
+from codeintel_serving.resolving import Resolved, Resolver, opening_deadline
 from codeintel_serving.results import CachedSearch, note_hit
 from codeintel_serving.shown import Pages, Shown
 
@@ -53,9 +53,11 @@ class Searching:
             CodeIntelError: with the reason, after the trace row was written.
             CancelledError: it was given up meanwhile: nobody waits any more.
         """
+        until = Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None
+        in_time = opening_deadline(self._budget_ms, until)
         with (
             recorded(self._asked(request), caller, self._home, self._journal) as (current, trace),
-            self._resolver.pin(request, caller) as resolved,
+            self._resolver.pin(request, caller, in_time=in_time) as resolved,
         ):
             generations = resolved.generations
             note_generations(trace, generations)
@@ -67,7 +69,7 @@ class Searching:
                 limit=request.limit,
                 per_file=request.per_file,
                 mode=request.mode,
-                deadline=Deadline.after(request.deadline_ms / 1000) if request.deadline_ms else None,
+                deadline=until,
             )
             if is_given_up():
                 raise asyncio.CancelledError("the caller left")

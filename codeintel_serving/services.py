@@ -15,7 +15,7 @@ from codeintel_core.embedding.contract import Encoder
 from codeintel_core.embedding.queries import CachedQueries
 from codeintel_core.errors import CodeIntelError, UnknownGeneration, UnknownRepository
 from codeintel_core.generations.generation import Generation
-from codeintel_core.generations.reader import Library
+from codeintel_core.generations.library import Library
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
@@ -47,6 +47,7 @@ from codeintel_serving.searching import Searching
 
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
+_OPEN_BEFORE_READY_S = 2.0
 _T = TypeVar("_T")
 
 
@@ -65,7 +66,12 @@ class Services:
         self.settings = settings
         self.home = Home(settings.home)
         self.replica = shared.replica(settings)
-        self.library = Library(self.home, verify=settings.verify_digests, device=settings.dense_device)
+        self.library = Library(
+            self.home,
+            verify=settings.verify_digests,
+            device=settings.dense_device,
+            most_open=settings.open_generations,
+        )
         load = encoder or (lambda: query_encoder(settings))
         self.encoder = LazyEncoder(lambda: CachedQueries(load(), settings.query_vector_cache))
         self.sparse = LazyEncoder(lambda: sparse_query_encoder(settings)) if settings.has_sparse else None
@@ -101,7 +107,7 @@ class Services:
         """Warm up, then watch for new generations in the background until `close`."""
         if self.replica is not None:  # what is here serves at once, and nothing of a large home has to come first
             self._start(lambda: self._every(self.settings.bucket_interval_s, self.follow), "bucket-follower")
-        self.warm()
+        self.warm(deadline=Deadline.after(_OPEN_BEFORE_READY_S))  # the watcher opens the rest of a large home
         self._start(lambda: self._every(self.settings.watch_interval_s, self._refresh), "generation-watcher")
 
     def follow(self) -> None:
@@ -110,9 +116,13 @@ class Services:
             names = self.home.repository_names()
             self.replica.follow([name for name in names if self.library.reader(name).problem])
 
-    def warm(self, repos: Sequence[str] = (), as_of: str = "") -> None:
-        """Load the encoder, open generations, start the JVM and run each index once; problems are left to requests."""
-        for part in (self._warm_encoder, lambda: self._open_old(repos, as_of) if as_of else self._refresh(repos)):
+    def warm(self, repos: Sequence[str] = (), as_of: str = "", deadline: Deadline | None = None) -> None:
+        """Load the encoder, open generations, start the JVM and run each index once; problems are left to requests.
+
+        After the deadline no further generation is opened.
+        """
+        opening = lambda: self._open_old(repos, as_of) if as_of else self._refresh(repos, deadline)  # noqa: E731
+        for part in (self._warm_encoder, opening):
             try:
                 part()
             except (UnknownGeneration, UnknownRepository):
@@ -212,14 +222,15 @@ class Services:
                 _log.exception("looking for new generations failed")
             self._stopping.wait(interval_s)
 
-    def _refresh(self, repos: Sequence[str] = ()) -> None:
+    def _refresh(self, repos: Sequence[str] = (), deadline: Deadline | None = None) -> None:
         """Swap in new generations, and run each of their indexes once; forget what was kept before a purge."""
-        for name in repos or self.home.repository_names():
-            if self.library.reader(name).refresh():
-                with self.library.pin([name]) as (generation,):
-                    _log.info("serving generation %s", generation.manifest.gen_id)
-                    metrics.GENERATION_INFO.labels(name).set(generation.manifest.created_at.timestamp())
-                    self._warm_generation(generation)
+        for name in self.library.refreshed(repos, deadline):
+            if self._stopping.is_set():
+                return
+            with self.library.pin([name]) as (generation,):
+                _log.info("serving generation %s", generation.manifest.gen_id)
+                metrics.GENERATION_INFO.labels(name).set(generation.manifest.created_at.timestamp())
+                self._warm_generation(generation)
         if self._purged.has_changed():  # after it, what was purged is in no generation that a request can pin
             self._searching.forget()
             self.tool_answers.clear()

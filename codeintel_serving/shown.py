@@ -74,7 +74,9 @@ class Pages:
             self._kept.clear()
 
     def of(self, found: SearchResult, index: Index, request: SearchRequest, resolved: Resolved) -> Shown:
-        """The page of a result; kept when the result may be."""
+        """The page of a result; kept when the result may be and nothing was left out."""
+        if resolved.left_out:
+            return _shown(found, request, resolved)
         kept = self.kept(index, request)
         if kept is not None and kept.found is found:
             return kept
@@ -93,7 +95,7 @@ def _shown(found: SearchResult, request: SearchRequest, resolved: Resolved) -> S
     weights = found.weights if request.explain else None
     hits = [search_hit(hit, weights, found.tuned.tuning_id) for hit in found.hits]
     shown = page(hits, request, resolved, shorter_hit, file_of_hit)
-    coverage = freshness.coverage(resolved.generations, found.degraded, found.idle)
+    coverage = freshness.coverage(resolved.generations, found.degraded, found.idle, resolved.left_out)
     json = {
         "results": _HITS.dump_json(shown.items),
         "budget": shown.budget.model_dump_json().encode(),

@@ -139,6 +139,15 @@ class Generation:
             self._retired = True
             self._close_if_unused()
 
+    def retire_unused(self) -> bool:
+        """Close it now if nobody uses it; False when somebody does."""
+        with self._lock:
+            if self._users:
+                return False
+            self._retired = True
+            self._close_if_unused()
+            return True
+
     def _close_if_unused(self) -> None:
         if self._retired and not self._users and not self._closed:
             self._closed = True

@@ -6,15 +6,23 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 
-from codeintel_core.errors import CodeIntelError, GenerationCorrupt, NotIndexed, UnknownGeneration
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import (
+    CodeIntelError,
+    DeadlineExceeded,
+    GenerationCorrupt,
+    NotIndexed,
+    UnknownGeneration,
+)
 from codeintel_core.generations import as_of as as_of_names
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.generation import Generation
+from codeintel_core.generations.manifest import Manifest
+from codeintel_core.generations.open_set import OpenSet
 from codeintel_core.generations.publish import current_id
-from codeintel_core.home import Home, RepositoryHome, unknown_repository
+from codeintel_core.home import RepositoryHome
 from codeintel_core.indexes.gpu import Wanted
 
 _log = logging.getLogger("codeintel.reader")
@@ -27,13 +35,16 @@ class RepositoryReader:
 
     def __init__(
         self, home: RepositoryHome, *, verify: bool = True, device: Wanted = "cpu",
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, open_set: OpenSet | None = None,
     ) -> None:  # fmt: skip
+        """`open_set` may close what nobody uses; it is opened again when it is asked for."""
         self._home = home
+        self._open_set = open_set or OpenSet(1)
         self._clock = clock
         self._verify = verify
         self._device = device
         self._serving: Generation | None = None
+        self._is_closed_for_room = False
         self._refused = ""  # the generation that could not be opened
         self._failures = 0  # in a row, of that one
         self._retry_at = 0.0
@@ -50,40 +61,97 @@ class RepositoryReader:
         when swapped. A generation that was dropped on purpose is let go of, also when no other takes its place.
         """
         with self._lock:
-            self._let_go_of_dropped()
-            wanted = current_id(self._home)
-            serving = self._serving
-            if wanted is None or (wanted == self._refused and self._clock() < self._retry_at):
-                self._let_go_of_purged()
-                return False
-            if serving is not None and wanted == serving.manifest.gen_id:
-                self._note(wanted, "")  # rolled back from one that could not be opened
-                return False
-            opened, problem = self._open_first([wanted] if serving else self._lineage(wanted))
-            self._note(wanted, problem)
-            if opened is None:
-                self._let_go_of_purged()
-                return False
-            self._serving = opened
-            if serving is not None:
-                serving.retire()
-            return True
+            return self._refreshed()
+
+    def _refreshed(self) -> bool:
+        """`refresh`, under the lock."""
+        self._let_go_of_dropped()
+        wanted = current_id(self._home)
+        serving = self._serving
+        if wanted is None or (wanted == self._refused and self._clock() < self._retry_at):
+            self._let_go_of_purged()
+            return False
+        if serving is not None and wanted == serving.manifest.gen_id:
+            self._note(wanted, "")  # rolled back from one that could not be opened
+            return False
+        opened, problem = self._open_first([wanted] if serving else self._lineage(wanted))
+        self._note(wanted, problem)
+        if opened is None:
+            self._let_go_of_purged()
+            return False
+        self._serving, self._is_closed_for_room = opened, False
+        self._open_set.opened(self._home.name, self._close_unused)
+        if serving is not None:
+            serving.retire()
+        return True
 
     @property
     def serving(self) -> Generation | None:
         """What serves now, not pinned."""
         return self._serving
 
-    def acquire(self) -> Generation:
-        """Pin the served generation; the caller must `release` it. Raises `NotIndexed` or why none can serve."""
-        if self._serving is None:
-            self.refresh()
-        while (serving := self._serving) is not None:
-            if serving.acquire():
-                return serving
+    def acquire(self, deadline: Deadline | None = None) -> Generation:
+        """Pin the served generation, opening it if need be; the caller must `release` it.
+
+        Raises:
+            NotIndexed: nothing is published.
+            GenerationCorrupt: why none can serve.
+            DeadlineExceeded: another thread was still opening it.
+        """
+        found = self.acquire_open() or self._acquire_opened(deadline)
+        if found is not None:
+            return found
         if self.problem:
             raise GenerationCorrupt(self.problem)
         raise NotIndexed(f"'{self._home.name}' has no published generation; run `codeintel build {self._home.name}`")
+
+    def acquire_open(self) -> Generation | None:
+        """Pin the served generation if it is open."""
+        while (serving := self._serving) is not None:
+            if serving.acquire():
+                self._open_set.used(self._home.name)
+                return serving
+        return None
+
+    def _acquire_opened(self, deadline: Deadline | None) -> Generation | None:
+        if not self._lock.acquire(timeout=-1 if deadline is None else deadline.remaining_s):
+            raise DeadlineExceeded(f"'{self._home.name}' is still being opened")
+        try:  # pinned under the lock, so that it is not closed before it is used
+            if self._serving is None:
+                self._refreshed()
+            return self.acquire_open()
+        finally:
+            self._lock.release()
+
+    def _close_unused(self) -> bool:
+        """Close what serves unless it is in use, being opened or not what should serve; False when it stays open."""
+        if self.problem or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            serving = self._serving
+            if serving is None or not serving.retire_unused():
+                return False
+            self._serving, self._is_closed_for_room = None, True
+            return True
+        finally:
+            self._lock.release()
+
+    def published(self) -> Manifest:
+        """The manifest of what is open, else of CURRENT, whose files are not looked at.
+
+        Raises:
+            NotIndexed: nothing is published.
+            GenerationCorrupt: the manifest is damaged, or why nothing can serve.
+        """
+        if (serving := self._serving) is not None:
+            return serving.manifest
+        if self.problem:
+            raise GenerationCorrupt(self.problem)
+        if (gen_id := current_id(self._home)) is None:
+            raise NotIndexed(
+                f"'{self._home.name}' has no published generation; run `codeintel build {self._home.name}`"
+            )
+        return manifests.load(self._home.generation(gen_id))
 
     def acquire_as_of(self, when: str) -> Generation:
         """Pin the kept generation that `when` names (see `as_of.resolve`); the caller must `release` it.
@@ -93,6 +161,8 @@ class RepositoryReader:
             GenerationCorrupt: its files are not what was published.
         """
         gen_id = as_of_names.resolve(self._home, when)
+        if self._is_closed_for_room and gen_id == current_id(self._home):  # not a past one
+            return self.acquire()
         serving = self._serving
         if serving is not None and serving.manifest.gen_id == gen_id and serving.acquire():
             return serving
@@ -115,12 +185,14 @@ class RepositoryReader:
             if self._serving is not None:
                 self._serving.retire()
                 self._serving = None
+                self._open_set.closed(self._home.name)
 
     def _let_go_of_dropped(self) -> None:
         serving = self._serving
         if serving is not None and current_id(self._home) is None:  # purged, and nothing clean was left
             self._serving = None
             serving.retire()
+            self._open_set.closed(self._home.name)
         with self._old_lock:
             for gen_id in [gen_id for gen_id in self._old if not self._home.generation(gen_id).is_dir()]:
                 self._old.pop(gen_id).retire()
@@ -133,6 +205,7 @@ class RepositoryReader:
         if not self._home.generation(serving.manifest.gen_id).is_dir():
             self._serving = None
             serving.retire()
+            self._open_set.closed(self._home.name)
 
     def _note(self, wanted: str, problem: str) -> None:
         """Remember why `wanted` cannot be opened and when it is tried again; '' when it can."""
@@ -173,95 +246,6 @@ class RepositoryReader:
         """`gen_id`, then the other generations kept, newest first (ids sort by time)."""
         kept = sorted((p.name for p in self._home.generations.glob("*") if p.name < gen_id), reverse=True)
         return [gen_id, *kept]
-
-
-class Library:
-    """All repositories of a home, each with its reader."""
-
-    def __init__(self, home: Home, *, verify: bool = True, device: Wanted = "cpu") -> None:
-        self.home = home
-        self._verify = verify
-        self._device = device
-        self._readers: dict[str, RepositoryReader] = {}
-        self._lock = threading.Lock()
-
-    def reader(self, name: str) -> RepositoryReader:
-        """The reader of a registered repository; raises `UnknownRepository`."""
-        with self._lock:
-            if name not in self._readers:
-                if name not in self.home.repository_names():
-                    raise unknown_repository(name, self.home.repository_names())
-                self._readers[name] = RepositoryReader(
-                    self.home.repository(name), verify=self._verify, device=self._device
-                )
-            return self._readers[name]
-
-    def refresh(self) -> list[str]:
-        """Look for new generations of every repository; returns the names of those swapped."""
-        return [name for name in self.home.repository_names() if self.reader(name).refresh()]
-
-    def serving(self) -> list[Generation]:
-        """What serves now, by repository; nothing is opened or pinned, so look only at facts that outlive it."""
-        with self._lock:
-            readers = sorted(self._readers.items())
-        return [generation for _, reader in readers if (generation := reader.serving) is not None]
-
-    @contextmanager
-    def pin(self, names: Sequence[str], as_of: str = "", *, only_kept: bool = False) -> Iterator[list[Generation]]:
-        """Pin one generation of each repository (of all that have one when `names` is empty) for a request.
-
-        `as_of` asks for an older generation; without `names`, or with `only_kept`, of the repositories that keep one
-        for it: the others are left out.
-
-        Raises:
-            UnknownRepository: a name is not registered.
-            UnknownGeneration: `as_of` names nothing that is kept.
-            NotIndexed: nothing to pin.
-        """
-        with ExitStack() as stack:
-            pinned: list[Generation] = []
-            unknown: UnknownGeneration | None = None
-            for name in dict.fromkeys(names) if names else self.home.repository_names():
-                reader = self.reader(name)
-                try:
-                    generation = reader.acquire_as_of(as_of) if as_of else reader.acquire()
-                except (NotIndexed, UnknownGeneration) as error:
-                    if names and not only_kept:
-                        raise
-                    if isinstance(error, UnknownGeneration):
-                        unknown = error
-                    continue
-                stack.callback(generation.release)
-                pinned.append(generation)
-            if not pinned and unknown is not None:
-                raise unknown
-            if not pinned:
-                raise NotIndexed("nothing is indexed yet; run `codeintel add PATH_OR_URL` and `codeintel build NAME`")
-            yield pinned
-
-    def pin_open(self, names: Sequence[str], pins: ExitStack, *, only_kept: bool = False) -> list[Generation] | None:
-        """Pin what serves of each repository until `pins` closes; None when one would have to be opened first.
-
-        `only_kept` leaves out those that have published nothing.
-
-        Raises:
-            UnknownRepository: a name is not registered.
-        """
-        pinned: list[Generation] = []
-        for name in names:
-            serving = self.reader(name).serving
-            if serving is None and only_kept and current_id(self.home.repository(name)) is None:
-                continue
-            if serving is None or not serving.acquire():
-                return None
-            pins.callback(serving.release)
-            pinned.append(serving)
-        return pinned
-
-    def close(self) -> None:
-        """Retire every served generation."""
-        for reader in self._readers.values():
-            reader.close()
 
 
 def kept(home: RepositoryHome) -> list[str]:

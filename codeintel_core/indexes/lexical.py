@@ -101,7 +101,12 @@ def link_segments(parent: Path, folder: Path) -> None:
 
 
 class LexicalIndex:
-    """A published Lucene index, open for reading; safe from several threads, one at a time."""
+    """A published Lucene index, open for reading; safe from several threads, one at a time.
+
+    Attributes:
+        reader: the Java reader.
+        last_doc: how many documents it numbers, deleted ones included.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._when_closed: set[Callable[[LexicalIndex], None]] = set()
@@ -110,6 +115,7 @@ class LexicalIndex:
                 path = lucene("Paths").get(str(folder))
                 self._directory = lucene("FSDirectory").open(path, lucene("NoLockFactory").INSTANCE)
                 self.reader = lucene("DirectoryReader").open(self._directory)
+                self.last_doc = int(self.reader.maxDoc())
         except LexicalUnavailable:
             raise
         except Exception as error:  # pyjnius raises JavaException, which cannot be imported before the JVM starts
@@ -151,14 +157,11 @@ class LexicalSearcher:
             # Without the signature pyjnius picks the constructor for a reader context.
             self._searcher = lucene("IndexSearcher")(reader, signature="(Lorg/apache/lucene/index/IndexReader;)V")
             self._searcher.setSimilarity(self._similarity())
-            sizes = []
-            for one in readers:
-                sizes.append(int(one.maxDoc()))  # noqa: PERF401 (one Java call at a time, see jvm.py)
             self.count = int(reader.numDocs())
             self._reader = reader
             self._order = _by_score()
             self._terms = lucene("QueryBuilder")(lucene("WhitespaceAnalyzer")())
-        self._last_docs = np.cumsum(sizes)
+        self._last_docs = np.cumsum([index.last_doc for index in indexes])
 
     @staticmethod
     def _similarity() -> Any:

@@ -49,6 +49,7 @@ _MAX_DEFINITIONS = 50
 _MAX_MATCHING = 1_000  # chunks of one repository that match a pattern
 _OFTEN = 10  # more matches in a chunk count no more
 _SCAN_SHARE, _LANE_SHARE = 0.8, 0.4  # of the time left, for a scan that was asked for and for one that only adds
+_MOST_NAMED = 20
 _MAX_RECORDED = 8  # repositories whose index searches are steps of their own; hundreds would drown the rest
 
 
@@ -112,8 +113,12 @@ def dense(request: Request, resources: Resources) -> Search | Skipped:
             vector = encoder.encode_query(request.query)
         ids, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
         is_recorded = len(request.generations) <= _MAX_RECORDED
-        for generation in request.generations:
+        until = request.deadline.within(request.deadline.remaining_s * _SCAN_SHARE)
+        for at, generation in enumerate(request.generations):
             request.deadline.check("dense search")
+            if until.is_over and at:  # what there is by now is better than nothing
+                request.notes.append(_cut("vectors", request.generations[at:]))
+                break
             if encoder.contract != generation.manifest.contract:
                 encoder.contract.require_same(generation.manifest.contract, f"generation {generation.manifest.gen_id}")
             allowed = generation.catalog.allowed_ids(request.scope)
@@ -224,6 +229,14 @@ def regex(request: Request, resources: Resources) -> Search | Skipped:  # noqa: 
     return lambda: _matching(request)
 
 
+def _cut(what: str, left: Sequence[Generation]) -> str:
+    names = [generation.repo for generation in left]
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return (
+        f"time ran out: {what} of {len(names)} repositories were not searched: {', '.join(names[:_MOST_NAMED])}{more}"
+    )
+
+
 def _matching(request: Request) -> Ranked:
     """Every match counts, one in a name or signature most, then those in source files."""
     until = request.deadline.within(request.deadline.remaining_s * (_LANE_SHARE if request.is_mixed else _SCAN_SHARE))
@@ -243,8 +256,7 @@ def _matching(request: Request) -> Ranked:
         except DeadlineExceeded:
             if not scores:
                 raise
-            left = len(request.generations) - searched
-            request.notes.append(f"the scan ran out of time: {left} repositories were not searched to their end")
+            request.notes.append(_cut("the text", request.generations[searched:]))
             break
     return merge(np.array(list(scores), np.int64), np.array(list(scores.values()), np.float32), _MAX_MATCHING)
 

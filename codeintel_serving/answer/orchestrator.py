@@ -52,6 +52,7 @@ from codeintel_serving.recording import (
     recorded,
     stages_of,
 )
+from codeintel_serving.resolving import Resolved, opening_deadline
 from codeintel_serving.services import Services
 
 _T = TypeVar("_T")
@@ -154,7 +155,8 @@ class _Pipeline:
         services, request = self._services, self._request
         self._request = request = await services.scopes.opened(request, self._caller, Permission.ANSWER)
         row.scope = request.scope.model_dump_json()
-        generations, reranked, verified = await self._retrieve(run, row, pins)
+        resolved, reranked, verified = await self._retrieve(run, row, pins)
+        generations = resolved.generations
         found = reranked.found
         self._tell_stages(run)
         fresh = services.freshness
@@ -172,24 +174,23 @@ class _Pipeline:
         index = await self._result(counting, self._budget.wrap_up()) if counting else fresh.entries(generations)
         self._tell_stages(run)
         written.limits[:0] = filter(None, [reranked.problem])
-        limits = self._limits(generations, found, verified, written, index)
+        limits = self._limits(resolved, found, verified, written, index)
         row.limits, row.confidence = limits.limits, limits.confidence.value
         note_lags(row, limits.index)
         self._emit(limits)
 
-    async def _retrieve(
-        self, run: Run, row: AnswerTrace, pins: ExitStack
-    ) -> tuple[Sequence[Generation], Reranked, Verified]:
+    async def _retrieve(self, run: Run, row: AnswerTrace, pins: ExitStack) -> tuple[Resolved, Reranked, Verified]:
         """Pin, search, rerank and verify: one thread does it all where no reranker has to be waited for."""
         services, request, loop = self._services, self._request, asyncio.get_running_loop()
         read = (request.rerank_top_n or services.settings.rerank_candidates) if services.reranker else 0
-        pin = services.resolver.pin(request, self._caller, Permission.ANSWER)
+        in_time = opening_deadline(services.settings.retrieval_budget_ms, self._budget.total)
+        pin = services.resolver.pin(request, self._caller, Permission.ANSWER, in_time)
 
-        def search() -> tuple[Sequence[Generation], SearchResult]:
+        def search() -> tuple[Resolved, SearchResult]:
             resolved = pins.enter_context(pin)
             note_generations(row, resolved.generations)
             loop.call_soon_threadsafe(self._tell_pinned, run)
-            return resolved.generations, services.results.search(
+            return resolved, services.results.search(
                 request.question,
                 resolved.generations,
                 scope=resolved.scope,
@@ -201,18 +202,18 @@ class _Pipeline:
             note_hits(row, reranked.found)
             return self._verified(reranked, generations)
 
-        def all_at_once() -> tuple[Sequence[Generation], Reranked, Verified]:
-            generations, found = search()
+        def all_at_once() -> tuple[Resolved, Reranked, Verified]:
+            resolved, found = search()
             reranked = as_found(found, request.top_k)
-            return generations, reranked, verify(generations, reranked)
+            return resolved, reranked, verify(resolved.generations, reranked)
 
         if services.reranker is None:
             return await self._in_thread(all_at_once)
-        generations, found = await self._in_thread(search)
+        resolved, found = await self._in_thread(search)
         reranked = await rerank(
             services.reranker, request.question, found, request.top_k, self._budget.rerank(), read=read
         )
-        return generations, reranked, await self._in_thread(lambda: verify(generations, reranked))
+        return resolved, reranked, await self._in_thread(lambda: verify(resolved.generations, reranked))
 
     def _verified(self, reranked: Reranked, generations: Sequence[Generation]) -> Verified:
         question, hits = self._request.question, reranked.found.hits
@@ -229,13 +230,13 @@ class _Pipeline:
 
     def _limits(
         self,
-        generations: Sequence[Generation],
+        resolved: Resolved,
         found: SearchResult,
         verified: Verified,
         written: Written,
         index: list[IndexEntry],
     ) -> LimitsEvent:
-        searched = freshness.coverage(generations, found.degraded, found.idle)
+        searched = freshness.coverage(resolved.generations, found.degraded, found.idle, resolved.left_out)
         lost = self._request.scope_warnings
         limits = lost + freshness.problems(searched) + found.notes
         told = suspicions(verified.hits)

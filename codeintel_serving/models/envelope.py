@@ -30,6 +30,9 @@ class Coverage(Model):
     """What was searched and what was not."""
 
     searched: list[str] = Field(description="Repositories searched.")
+    left_out: dict[str, str] = Field(
+        {}, description="Repositories of the scope that were not searched, with the reason."
+    )
     skipped: dict[str, int] = Field(description="Files that are not indexed, by reason.")
     redacted: dict[str, int] = Field(
         description="Masked `values` that look like secrets, and the `files` they were in; empty when there were none."

@@ -78,7 +78,10 @@ class Readiness(Model):
     state: Literal["ready", "degraded", "draining", "down"] = Field(
         description="Worst of what matters; 503 when down, or draining: about to stop."
     )
-    checks: dict[str, Check] = Field(description="Result of each check.")
+    checks: dict[str, Check] = Field(description="Result of each check, of the repositories that are open.")
+    repositories: int = Field(0, description="Repositories that are registered.")
+    open: int = Field(0, description="Of these, how many this process has open now.")
+    verified: int = Field(0, description="How many it has opened, and so verified, since it started.")
 
     def without_reasons(self) -> Readiness:
         """For who may not know: reasons name repositories."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations import reader, rollback
 from codeintel_core.generations.generation import Generation
+from codeintel_core.generations.manifest import Manifest
 from codeintel_core.repository import mirror
 from codeintel_core.telemetry import current_run, step
 from codeintel_serving import freshness
@@ -18,6 +20,9 @@ from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 from codeintel_serving.tools import targets
 from codeintel_serving.tools.tool import Tool, in_thread_unpinned
+
+_MOST_OPENED = 32  # repositories that are opened to be described; of more, those that are not open are not
+_NOT_OPEN = "not open: verified and opened when it is first searched"
 
 
 def _status(services: Services, request: StatusRequest, caller: Caller, deadline: Deadline) -> StatusResponse:
@@ -31,7 +36,11 @@ def _status(services: Services, request: StatusRequest, caller: Caller, deadline
         for name in names:
             deadline.check("status")
             try:
-                generation = _acquire(services, name, request.generation or scope.as_of)
+                as_of = request.generation or scope.as_of
+                if not as_of and not services.library.is_open(name) and len(names) > _MOST_OPENED:
+                    states.append(_not_open(services, name))
+                    continue
+                generation = _acquire(services, name, as_of)
             except CodeIntelError as error:
                 states.append(_unserved(services, name, error))
                 continue
@@ -95,11 +104,26 @@ def _unserved(services: Services, name: str, error: CodeIntelError) -> Repositor
 
 
 def _state(services: Services, generation: Generation) -> RepositoryStatus:
-    manifest = generation.manifest
-    group, held = _registered(services, generation.repo)
-    return RepositoryStatus(
-        repo=generation.repo,
+    return _described(
+        services,
+        generation.manifest,
         index=services.freshness.entry(generation),
+        sparse=freshness.sparse_state(generation, is_configured=services.settings.has_sparse),
+        dense_device=generation.dense.primary.device.text,
+        problem=services.freshness.problem(generation),
+    )
+
+
+def _not_open(services: Services, name: str) -> RepositoryStatus:
+    """What the manifest says; the files are not looked at."""
+    manifest = services.library.reader(name).published()
+    return _described(services, manifest, index=None, sparse="", dense_device="", problem=_NOT_OPEN)
+
+
+def _described(services: Services, manifest: Manifest, **state: Any) -> RepositoryStatus:
+    group, held = _registered(services, manifest.repo)
+    return RepositoryStatus(
+        repo=manifest.repo,
         files=manifest.counts.files,
         chunks=manifest.counts.chunks,
         coverage=manifest.coverage,
@@ -107,10 +131,8 @@ def _state(services: Services, generation: Generation) -> RepositoryStatus:
         secondary_ratio=round(manifest.counts.compaction_ratio, 4),
         group=group,
         held=held,
-        generations=_kept(services, generation.repo),
-        sparse=freshness.sparse_state(generation, is_configured=services.settings.has_sparse),
-        dense_device=generation.dense.primary.device.text,
-        problem=services.freshness.problem(generation),
+        generations=_kept(services, manifest.repo),
+        **state,
     )
 
 

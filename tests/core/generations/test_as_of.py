@@ -11,7 +11,7 @@ import pytest
 from codeintel_core.errors import GenerationCorrupt, InvalidRequest, UnknownGeneration
 from codeintel_core.generations import as_of, leases
 from codeintel_core.generations import manifest as manifests
-from codeintel_core.generations.reader import Library
+from codeintel_core.generations.library import Library
 from codeintel_core.home import Home, RepositoryHome
 from tests.conftest import Repo
 from tests.core import specimen

@@ -11,8 +11,9 @@ import pytest
 
 from codeintel_core.errors import GenerationCorrupt, NotIndexed, UnknownRepository
 from codeintel_core.generations.generation import Generation
+from codeintel_core.generations.library import Library
 from codeintel_core.generations.publish import current_id, point_at
-from codeintel_core.generations.reader import Library, RepositoryReader, kept
+from codeintel_core.generations.reader import RepositoryReader, kept
 from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.scope import Scope
 from tests.conftest import Repo

@@ -6,8 +6,9 @@ import pytest
 
 from codeintel_core.errors import GenerationCorrupt
 from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.library import Library
 from codeintel_core.generations.publish import current_id
-from codeintel_core.generations.reader import Library, kept
+from codeintel_core.generations.reader import kept
 from codeintel_core.objects import keys, packs
 from codeintel_core.objects.bucket import Bucket
 from codeintel_core.objects.upload import read_record

@@ -11,8 +11,9 @@ from obstore.exceptions import PermissionDeniedError
 from codeintel_core.errors import BucketUnavailable, PublishConflict, UnknownGeneration
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations import retention
+from codeintel_core.generations.library import Library
 from codeintel_core.generations.publish import current_id
-from codeintel_core.generations.reader import Library, kept
+from codeintel_core.generations.reader import kept
 from codeintel_core.objects import collect, keys, shared
 from codeintel_core.objects.bucket import Bucket
 from codeintel_core.objects.download import Download

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.library import Library
 from codeintel_core.generations.publish import current_id
-from codeintel_core.generations.reader import Library, kept
+from codeintel_core.generations.reader import kept
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope

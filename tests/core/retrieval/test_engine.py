@@ -23,7 +23,8 @@ from codeintel_core.patterns import MAX_PATTERN_CHARS
 from codeintel_core.retrieval.engine import MAX_LIMIT, MAX_QUERY_CHARS, SearchEngine, SearchResult
 from codeintel_core.retrieval.modes import Mode
 from codeintel_core.retrieval.priors import PRIORS
-from codeintel_core.retrieval.searches import Resources
+from codeintel_core.retrieval.profile import profile
+from codeintel_core.retrieval.searches import SEARCHES, Request, Resources
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, run
@@ -321,3 +322,27 @@ def test_any_text_is_answered_or_refused(engine: SearchEngine, generation: Gener
         assert not query.replace("\0", "").strip()
     else:
         assert result.degraded == {}
+
+
+def test_repositories_whose_turn_did_not_come_are_named(home: Home, source: Repo, generation: Generation) -> None:
+    """The first generation takes all the time there is for vectors."""
+    specimen.publish_files(home, source, {"z.py": {"zebra": "def zebra():\n    pass\n"}}, name="other")
+    other = RepositoryReader(home.repository("other")).acquire()
+    now = Deadline.after(60)
+    request = Request("zebra", profile("zebra"), [generation, other], _EVERYTHING, 10, now)
+    search = SEARCHES["dense"](request, Resources(specimen.HashEncoder))
+    assert callable(search)
+    everything = set(search()[0].tolist())
+    assert request.notes == []
+    late = replace(request, deadline=_NearlyOver(now.at_s), notes=[], owners={})
+    search = SEARCHES["dense"](late, Resources(specimen.HashEncoder))
+    assert callable(search)
+    found = set(search()[0].tolist())
+    assert found < everything
+    assert set(late.owners.values()) == {generation}
+    assert late.notes == ["time ran out: vectors of 1 repositories were not searched: other"]
+
+
+class _NearlyOver(Deadline):
+    def within(self, seconds: float) -> Deadline:
+        return Deadline.after(-1)
