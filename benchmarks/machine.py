@@ -80,6 +80,16 @@ def memory_mb(pid: int | str = "self") -> tuple[float, float]:
     return now, peak
 
 
+def proportional_mb(pid: int) -> tuple[float, float]:
+    """Memory of a process, shared pages divided among those that map them (PSS), and its private part, in MiB."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    pss, *private = (
+        sum(int(size) for size in re.findall(rf"^{name}:\s+(\d+)", rollup, re.MULTILINE)) / 1024
+        for name in ("Pss", "Private_Clean", "Private_Dirty")
+    )
+    return pss, sum(private)
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 

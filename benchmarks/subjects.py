@@ -41,6 +41,7 @@ SUBJECTS = {
     "sparse": Needs.NOTHING,
     "growth": Needs.NOTHING,
     "traces": Needs.NOTHING,
+    "many_repositories": Needs.NOTHING,
 }
 
 

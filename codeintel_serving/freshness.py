@@ -169,7 +169,7 @@ def coverage(
         redacted=dict(masked),
         degraded={name: without_server_paths(reason) for name, reason in degraded.items()},
         idle=dict(idle or {}),
-        left_out=dict(left_out or {}),
+        left_out={name: without_server_paths(reason) for name, reason in (left_out or {}).items()},
     )
 
 
