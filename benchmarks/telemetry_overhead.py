@@ -39,12 +39,12 @@ def measure(at: Workplace) -> Rows:
             services.search(SearchRequest(query=query), Caller("rest"))
 
         (on_s, on_cpu_s), (off_s, off_cpu_s) = _in_turn(ask, asked, contextlib.nullcontext, _off)
-        for what, on, off in (("query", on_s, off_s), ("CPU of a query", on_cpu_s, off_cpu_s)):
+        for time_of, on, off in (("query time", on_s, off_s), ("CPU time", on_cpu_s, off_cpu_s)):
             share = _more(on, off) / statistics.median(off)
             note = f"{len(on)} pairs in turn, median difference; of the sums {100 * (sum(on) / sum(off) - 1):.1f} %"
-            yield Row("telemetry", f"{what} without, p50", percentiles(off)[0], "ms")
-            yield Row("telemetry", f"{what} with, p50", percentiles(on)[0], "ms")
-            yield Row("telemetry", "  share of it", 100 * share, "%", "goal 3", _beside(_MOST_SHARE, share), note)
+            yield Row("telemetry", f"{time_of} without, p50", percentiles(off)[0], "ms")
+            yield Row("telemetry", f"{time_of} with, p50", percentiles(on)[0], "ms")
+            yield Row("telemetry", f"share of {time_of}", 100 * share, "%", "goal 3", _beside(_MOST_SHARE, share), note)
         with _black_hole() as url:
             hung = _exporting_to(url)
             silent = providers.get()
