@@ -87,7 +87,7 @@ class Freshness:
         return found[0]
 
     def is_known(self, generations: Sequence[Generation]) -> bool:
-        """Whether `entries` has nothing to count, so that it does not block."""
+        """Whether all are `known`, so that `noted` does not block."""
         return all(self.known(generation) is not None for generation in generations)
 
     def problem(self, generation: Generation) -> str:

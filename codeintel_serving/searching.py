@@ -110,7 +110,7 @@ class Searching:
 
     def _kept(self, request: SearchRequest, resolved: Resolved) -> Shown | None:
         """The page, None when there is none or how far its index is behind would have to be counted."""
-        if any(self._freshness.known(generation) is None for generation in resolved.generations):
+        if not self._freshness.is_known(resolved.generations):
             return None
         return self._pages.kept(self._results.index(resolved.generations, resolved.scope), request)
 

@@ -159,9 +159,11 @@ class _Pipeline:
         generations = resolved.generations
         found = reranked.found
         self._tell_stages(run)
-        fresh = services.freshness
-        # What has to be counted is counted while the answer is written.
-        counting = None if fresh.is_known(generations) else self._start(lambda: fresh.entries(generations))
+        fresh, index, counting = services.freshness, list[IndexEntry](), None
+        if fresh.is_known(generations):
+            index = fresh.noted(generations)
+        else:
+            counting = self._start(lambda: fresh.entries(generations))  # while the answer is written
         row.citations_verified, row.citations_dropped = len(verified.hits), verified.dropped
         writer = Writer(services.settings, services.chat, self._emit, self._budget)
         try:
@@ -171,7 +173,8 @@ class _Pipeline:
         written = writer.written
         note_hits(row, found, written.numbers)
         row.status = "empty" if written.found_nothing else "ok"
-        index = await self._result(counting, self._budget.wrap_up()) if counting else fresh.entries(generations)
+        if counting is not None:
+            index = await self._result(counting, self._budget.wrap_up())
         self._tell_stages(run)
         written.limits[:0] = filter(None, [reranked.problem])
         limits = self._limits(resolved, found, verified, written, index)

@@ -33,7 +33,7 @@ from tests.fake_endpoint import FakeEndpoint, Reply, completion, said, streamed
 
 pytestmark = pytest.mark.e2e
 
-# With a filter DuckDB is asked for the definitions, which can take long; without one they are looked up in memory.
+# With a filter definitions are looked up in a thread of their own, which may hang; without one it cannot be held up.
 SCOPE = ScopeModel(paths=["**"])
 QUESTION = "how does `publish_generation` publish a generation atomically?"
 MODELS = said({"data": [{"id": "fake", "max_model_len": 16_384}]})
