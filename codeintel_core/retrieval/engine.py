@@ -198,7 +198,7 @@ class SearchEngine:
             fused = fusion.FUSIONS[self._ranking.fusion](completed, blended.weights)
             current.set(candidates=len(fused), reason=blended.reason, lexical_share=blended.weights[LEXICAL])
             current.set(tuning_id=tuned.tuning_id, tuning_problem=tuned.problem)
-        with step("hydrate.catalog") as current:
+        with step("hydrate.catalog", columns="places") as current:
             kept = {chunk_id: fused[chunk_id] for chunk_id in priors.ordered(fused)[:hydrated]}
             owners = dict(request.owners)
             places = _of_catalogs(Catalog.places, kept, owners, scope)
@@ -335,7 +335,9 @@ def _whole(order: Sequence[int], owners: Mapping[int, Generation], at_once: int)
     """Chunks of the scope in this order, so many read at once, and none before it is asked for."""
     for start in range(0, len(order), at_once):
         some = order[start : start + at_once]
-        chunks = _of_catalogs(Catalog.hydrate, some, owners, Scope())
+        with step("hydrate.catalog", columns="all") as current:
+            chunks = _of_catalogs(Catalog.hydrate, some, owners, Scope())
+            current.set(asked=len(some), found=len(chunks))
         yield from (chunks[chunk_id] for chunk_id in some)
 
 

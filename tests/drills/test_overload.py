@@ -118,7 +118,7 @@ def test_a_client_that_leaves_frees_its_slot_and_stops_its_work(
     services: Services, url: str, monkeypatch: pytest.MonkeyPatch, stage: str, accept: str
 ) -> None:
     owner, name = {
-        "scope.resolve": (services.library, "pin"),
+        "scope.resolve": (services.library, "pin_in_time"),
         "retrieve": (services.results, "search"),
         "cite.verify": (citations, "verify"),
     }[stage]
@@ -140,7 +140,7 @@ def test_a_tool_whose_client_left_frees_its_slot_and_is_cancelled(
     services: Services, url: str, monkeypatch: pytest.MonkeyPatch, tool: str, asked: dict[str, str]
 ) -> None:
     """Its thread cannot be stopped from outside: it stops at its next look, and the slot does not wait for it."""
-    held = Held(monkeypatch, services.library, "pin")
+    held = Held(monkeypatch, services.library, "pin_in_time")
     run_id = f"{len(tool):08x}-0000-4000-8000-000000000008"
     try:
         leave_during(url, tool, asked, run_id, "application/json", lambda: held.entered == 1)

@@ -126,23 +126,20 @@ def test_the_catalog_cannot_be_read(tmp_path: Path, workshop: Workshop) -> None:
     mirror.add(damaged.home, str(new_repository(tmp_path / "shop", FILES)), name="shop")
     damaged.build("shop")
     with _served(damaged, verify_digests=False) as http:
-        http.post("/search", json={"query": "cart"}).raise_for_status()
-        services_catalog = next((damaged.home.root).rglob("catalog.duckdb"))
-        assert services_catalog.stat().st_size > 0
+        http.post("/search", json={"query": "cart", "mode": "exact"}).raise_for_status()
         with pytest.MonkeyPatch.context() as patch:
             from codeintel_core import catalog
 
-            def closed(self: catalog.Catalog, *_: object) -> dict[int, object]:
+            def closed(self: catalog.Catalog, *_: object) -> list[object]:
                 self._database._connection.close()  # what DuckDB does after a fatal error
-                return dict(self._database._connection.cursor().execute("SELECT 1").fetchall())
+                return self._database._connection.cursor().execute("SELECT 1").fetchall()
 
-            patch.setattr(catalog.Catalog, "hydrate", closed)
-            failed = http.post("/search", json={"query": f"swap pointer {uuid.uuid4()}"})
-        assert failed.status_code == 500
+            patch.setattr(catalog.Catalog, "matching", closed)
+            failed = http.post("/search", json={"query": f"swap pointer {uuid.uuid4()}", "mode": "exact"})
+        assert failed.status_code == 503
         report = _report(damaged.home, failed)
-    assert report.stopped_because.startswith("hydrate.catalog failed: ConnectionException: ")
-    assert report.coverage["hydrate"].state == "failed"
-    assert "fused_not_hydrated" in _kinds(report)
+    assert report.stopped_because.startswith("retrieve.exact failed: ConnectionException: ")
+    assert report.coverage["exact"].state == "failed"
 
 
 def test_redis_is_down(workshop: Workshop) -> None:
@@ -172,7 +169,7 @@ from codeintel_serving.services import Services
 from tests.core.specimen import HashEncoder
 from tests.serving.workshop import settings_for
 
-engine._hydrate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+engine._of_catalogs = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 with Services(settings_for(Home(Path(sys.argv[1])), dense_device="cpu"), encoder=HashEncoder) as services:
     services.search(SearchRequest(query="cart total"), Caller("cli", sys.argv[2]))
 """

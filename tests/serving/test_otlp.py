@@ -80,7 +80,7 @@ def _kinds(spans: list[Received]) -> set[str]:
 def test_one_request_is_one_trace_to_every_backend(workshop: Workshop, receiver: OtlpReceiver) -> None:
     secret = "sk-canary987654321"
     with served(workshop) as (http, fake):
-        question = f"{QUESTION} {secret}"
+        question = f'{QUESTION} "publish_generation" {secret}'  # what is quoted is looked for in DuckDB
         answered = http.post("/answer", json={"question": question}, headers={"traceparent": TRACEPARENT}).json()
         sent = {request.path: request.headers["traceparent"] for request in fake.requests}
     providers.shutdown()

@@ -46,6 +46,7 @@ def test_search_ranks_the_definition_first_and_says_why(http: httpx.Client) -> N
             "cocitation": "not_promoted", "exact": "nothing quoted", "sparse": "not_configured",
             "symbols": "no identifier asked",
         },
+        "left_out": {},
     }  # fmt: skip
     assert found["index"][0]["status"] == "fresh"
 
@@ -114,8 +115,9 @@ def test_answer_cites_verified_text_with_its_provenance(http: httpx.Client, work
     assert text["text"] == cited["snippet"]
     assert (text["commit"], text["blob"]) == (cited["commit"], cited["blob"])
     assert found["confidence"]["value"] > 0.5
-    assert [(s["name"], s["status"]) for s in found["stages"]][-3:] == [
+    assert [(s["name"], s["status"]) for s in found["stages"]][-4:] == [
         ("cite.verify", "completed"),
+        ("index.freshness", "completed"),
         ("synthesize", "skipped"),
         ("synthesize", "completed"),
     ]
