@@ -213,9 +213,11 @@ def export(
 @tuning_app.command("status")
 def tuning_status(as_json: Json = False) -> None:
     """Which learned weights count, what else is kept, and what became of the last proposal."""
+    from codeintel_core.objects.shared import opened
+    from codeintel_core.settings import get_settings
     from codeintel_pipelines import tuning_commands
 
-    tuning_commands.status(_settings_home(), as_json)
+    tuning_commands.status(opened(get_settings(), generations=False), as_json)
 
 
 @tuning_app.command("learn")
@@ -234,17 +236,24 @@ def tuning_rollback(
     as_json: Json = False,
 ) -> None:
     """Use older weights at once; nothing is promoted until `tuning resume`."""
+    from codeintel_core.objects.shared import opened
+    from codeintel_core.settings import get_settings
     from codeintel_pipelines import tuning_commands
 
-    tuning_commands.rollback(_settings_home(), tuning_id, defaults, as_json)
+    settings = get_settings()
+    home = opened(settings, generations=False)
+    tuning_commands.rollback(home, settings, tuning_id, defaults, as_json)
 
 
 @tuning_app.command("resume")
 def tuning_resume(as_json: Json = False) -> None:
     """Allow promotions again after a roll back."""
+    from codeintel_core.objects.shared import opened
+    from codeintel_core.settings import get_settings
     from codeintel_pipelines import tuning_commands
 
-    tuning_commands.resume(_settings_home(), as_json)
+    settings = get_settings()
+    tuning_commands.resume(opened(settings, generations=False), settings, as_json)
 
 
 def _settings_home() -> Home:

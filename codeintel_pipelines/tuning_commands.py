@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 
 from codeintel_core.errors import InvalidRequest
 from codeintel_core.home import Home
+from codeintel_core.objects import shared
 from codeintel_core.retrieval import tuning
 from codeintel_core.retrieval.tuning import Tunings
+from codeintel_core.settings import Settings
 from codeintel_pipelines.learning import learn
 
 
@@ -42,20 +45,20 @@ def status(home: Home, as_json: bool) -> None:
             print(f"    its pairs of files are left out: {'; '.join(last.pair_reasons)}")
 
 
-def rollback(home: Home, tuning_id: str, defaults: bool, as_json: bool) -> None:
+def rollback(home: Home, settings: Settings, tuning_id: str, defaults: bool, as_json: bool) -> None:
     """Point at an older document, or at none."""
     if tuning_id and defaults:
         raise InvalidRequest("give the id of a tuning document, or --defaults")
-    now = tuning.roll_back(home, "" if defaults else tuning_id or None)
+    now = tuning.roll_back(home, "" if defaults else tuning_id or None, partial(shared.announce_files, settings))
     if as_json:
         print(json.dumps({"tuning_id": now, "is_held": True}))
     else:
         print(f"tuning: {now or 'the default weights'}; nothing is promoted until `codeintel tuning resume`")
 
 
-def resume(home: Home, as_json: bool) -> None:
+def resume(home: Home, settings: Settings, as_json: bool) -> None:
     """Allow promotions again."""
-    was_held = tuning.resume(home)
+    was_held = tuning.resume(home, partial(shared.announce_files, settings))
     if as_json:
         print(json.dumps({"was_held": was_held}))
     else:

@@ -4,6 +4,7 @@ Keys below the prefix:
 
     state/repos/<repo>/CURRENT              one line, moved by compare-and-swap
     state/repos/<repo>/repository.json, hold.json, pins/<gen_id>, state/purged.json, state/groups.json
+    state/tuning/<id>.json, HELD, CURRENT    learned weights, and which of them count
     generations/<repo>/<gen_id>/mirror.json, manifest.sha256, manifest.json   immutable; the manifest is written last
     objects/<repo>/<sha256>                 immutable: files of generations and packs of the mirror, by digest
     state/PURGE                             changes with every purge

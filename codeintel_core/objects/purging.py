@@ -86,7 +86,7 @@ class BucketPurge:
         Returns:
             Those that did not within the time, by id, with their machine: they may still serve it.
         """
-        self._replica.files.push()  # registrations and the like, in case they held it
+        self._replica.files.push(is_masked=True)  # registrations, learned pairs and the like, in case they held it
         followers.forget(self._bucket, self._gone)
         wanted = followers.finish_round(self._bucket)
         self._replica.pull(generations=False)

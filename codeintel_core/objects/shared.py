@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,16 @@ def share(settings: Settings) -> None:
     """
     if (follower := replica(settings)) is not None:
         follower.files.push()
+
+
+def announce_files(settings: Settings, changes: Mapping[Path, bytes | None]) -> None:
+    """Write or delete (None) small files of the home in the bucket, in this order, before the same is done here.
+
+    Raises:
+        BucketUnavailable, PublishConflict: it may not be done here either; the latter says that a machine was faster.
+    """
+    if (follower := replica(settings)) is not None:
+        follower.files.announce(changes)
 
 
 def prepare(settings: Settings, home: Home, repo: str) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +35,9 @@ _MAX_BYTES = 1 << 22
 
 Factors = Mapping[str, Mapping[str, float]]
 """Kind of query -> channel -> factor of its weight; what is missing is 1."""
+Announce = Callable[[Mapping[Path, bytes | None]], None]
+"""Told what is about to change (file -> content, None to remove it), in this order; what it raises stops the change."""
+_Stamp = tuple[int, ...] | None
 _Factor = Annotated[float, Field(ge=_LEAST, le=_MOST, allow_inf_nan=False)]
 
 
@@ -77,33 +80,29 @@ def tuned_weights(weights: Mapping[str, float], factors: Mapping[str, float]) ->
 
 
 class Tunings:
-    """What counts in a home; a new pointer is noticed by the next call, which costs one `stat`."""
+    """What counts in a home; a new pointer or document is noticed by the next call, which costs two `stat`."""
 
     def __init__(self, home: Home) -> None:
         self._home, self._lock = home, threading.Lock()
-        self._seen: tuple[int, ...] | None = None
+        self._document: Path | None = None
+        self._seen: tuple[_Stamp, _Stamp] = (None, None)
         self._tuned = UNTUNED
 
     def __call__(self) -> Tuned:
         """What counts now; never raises: a document that is refused is a `problem` and the default weights."""
-        try:
-            status = os.stat(_pointer(self._home))
-            seen: tuple[int, ...] | None = (status.st_ino, status.st_mtime_ns, status.st_size)
-        except FileNotFoundError:
-            seen = None
-        except OSError as error:
-            return Tuned(problem=f"refused: {error.strerror}; the default weights are used")
         with self._lock:
-            if seen != self._seen:
-                self._tuned, self._seen = self._load(), seen
+            try:
+                pointer = _stamp(_pointer(self._home))
+                if (pointer, _stamp(self._document)) != self._seen:
+                    tuning_id = current_id(self._home)
+                    self._document = _path(self._home, tuning_id) if _ID.fullmatch(tuning_id) else None
+                    self._seen = (pointer, _stamp(self._document))  # before it is read: what changes is read again
+                    self._tuned = tuned(self._home, tuning_id)
+            except (TuningRefused, UnknownTuning) as error:
+                self._tuned = Tuned(problem=f"refused: {error}; the default weights are used")
+            except OSError as error:
+                return Tuned(problem=f"refused: {error.strerror}; the default weights are used")
             return self._tuned
-
-    def _load(self) -> Tuned:
-        try:
-            tuning_id = current_id(self._home)
-            return tuned(self._home, tuning_id)
-        except (TuningRefused, UnknownTuning) as error:
-            return Tuned(problem=f"refused: {error}; the default weights are used")
 
 
 def tuned(home: Home, tuning_id: str) -> Tuned:
@@ -140,7 +139,7 @@ def load(home: Home, tuning_id: str) -> Tuning:
     if not _ID.fullmatch(tuning_id):
         raise UnknownTuning(f"'{tuning_id[:60]}' is not the id of a tuning document; see `codeintel tuning status`")
     try:
-        with (home.tuning / f"{tuning_id}.json").open("rb") as file:
+        with _path(home, tuning_id).open("rb") as file:
             document = file.read(_MAX_BYTES)
     except FileNotFoundError:
         raise UnknownTuning(f"no tuning document {tuning_id} is kept; see `codeintel tuning status`") from None
@@ -160,7 +159,11 @@ def load(home: Home, tuning_id: str) -> Tuning:
     return found
 
 
-def promote(home: Home, tuning: Tuning) -> str:
+def _nobody(changes: Mapping[Path, bytes | None]) -> None:
+    """A home that is a folder: nobody has to be told."""
+
+
+def promote(home: Home, tuning: Tuning, announce: Announce = _nobody) -> str:
     """Write a document and point at it; returns its id. A crash leaves the pointer as it was.
 
     Raises:
@@ -178,17 +181,17 @@ def promote(home: Home, tuning: Tuning) -> str:
             raise PublishConflict(
                 f"{now or 'the defaults'} count now, this was compared with {tuning.parent or 'the defaults'}"
             )
-        _write(home.tuning / f"{tuning_id}.json", document)
-        _write(_pointer(home), f"{tuning_id}\n".encode())
+        _change({_path(home, tuning_id): document, _pointer(home): f"{tuning_id}\n".encode()}, announce)
     return tuning_id
 
 
-def roll_back(home: Home, tuning_id: str | None = None) -> str:
+def roll_back(home: Home, tuning_id: str | None = None, announce: Announce = _nobody) -> str:
     """Let an older document count, and hold promotions until `resume`; returns its id, '' for the defaults.
 
     Args:
         home: of the documents.
         tuning_id: which one; '' for the defaults, None for the parent of the current one.
+        announce: told before anything changes here.
 
     Raises:
         UnknownTuning: it is not kept.
@@ -202,15 +205,17 @@ def roll_back(home: Home, tuning_id: str | None = None) -> str:
             tuning_id = load(home, now).parent
         if tuning_id:
             load(home, tuning_id)
-        _write(held(home), f"{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
-        _write(_pointer(home), f"{tuning_id}\n".encode())
+        since = f"{datetime.now(UTC).isoformat(timespec='seconds')}\n"
+        _change({held(home): since.encode(), _pointer(home): f"{tuning_id}\n".encode()}, announce)
     return tuning_id
 
 
-def resume(home: Home) -> bool:
+def resume(home: Home, announce: Announce = _nobody) -> bool:
     """Allow promotions again; returns whether they were held back."""
-    was_held = held(home).exists()
-    held(home).unlink(missing_ok=True)
+    with _lock(home):
+        was_held = held(home).exists()
+        if was_held:
+            _change({held(home): None}, announce)
     return was_held
 
 
@@ -228,8 +233,31 @@ def _pointer(home: Home) -> Path:
     return home.tuning / "CURRENT"
 
 
+def _path(home: Home, tuning_id: str) -> Path:
+    return home.tuning / f"{tuning_id}.json"
+
+
+def _stamp(path: Path | None) -> _Stamp:
+    """What changes with the content of a file; None when it is not there."""
+    try:
+        status = os.stat(path) if path else None
+    except FileNotFoundError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
+
+
 def _digest(document: bytes) -> str:
     return hashlib.sha256(document).hexdigest()[:16]
+
+
+def _change(changes: Mapping[Path, bytes | None], announce: Announce) -> None:
+    """Announce, then write or remove the files in their order."""
+    announce(changes)
+    for path, data in changes.items():
+        if data is None:
+            path.unlink(missing_ok=True)
+        else:
+            _write(path, data)
 
 
 def _write(path: Path, data: bytes) -> None:

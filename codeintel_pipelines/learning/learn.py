@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from codeintel_core.embedding.select import encoder_for
 from codeintel_core.errors import PublishConflict, TuningRefused
 from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home
+from codeintel_core.objects import shared
 from codeintel_core.retrieval import tuning
 from codeintel_core.retrieval.cocitation import Pairs
 from codeintel_core.retrieval.profile import QueryKind
@@ -98,8 +100,12 @@ def last_proposal(home: Home) -> Proposal | None:
         return None
 
 
-def promote(home: Home, dagster_run_id: str) -> tuple[str, list[str]]:
-    """Let the last proposal count, if its check passed; returns its id and why it was not promoted."""
+def promote(home: Home, settings: Settings, dagster_run_id: str) -> tuple[str, list[str]]:
+    """Let the last proposal count, if its check passed; returns its id and why it was not promoted.
+
+    Raises:
+        BucketUnavailable: the bucket that holds the home did not hear of it; nothing was promoted.
+    """
     proposal = last_proposal(home)
     if proposal is None:
         return "", ["there is no proposal"]
@@ -115,7 +121,7 @@ def promote(home: Home, dagster_run_id: str) -> tuple[str, list[str]]:
         numbers=proposal.numbers,
     )
     try:
-        return tuning.promote(home, document), []
+        return tuning.promote(home, document, partial(shared.announce_files, settings)), []
     except PublishConflict as conflict:
         return "", [str(conflict)]
 

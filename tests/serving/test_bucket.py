@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,10 @@ from running import until
 from workshop import Workshop, commit, settings_for
 
 from codeintel_core.objects import shared
+from codeintel_core.retrieval import tuning
+from codeintel_core.retrieval.tuning import Tuning
 from codeintel_core.settings import Settings
+from codeintel_core.traces import tables
 from codeintel_serving.readiness import readiness
 from codeintel_serving.services import Services
 from tests import s3_server
@@ -57,6 +62,18 @@ def test_a_server_fills_an_empty_folder_follows_and_outlives_its_bucket(
             commit(source, {"store/late.py": "def late_arrival():\n    return 'late'\n"})
             manifest = builder.build("shop")
             until(lambda: [one.manifest.gen_id for one in services.library.serving()] == [manifest.gen_id])
+
+            learned = Tuning(
+                parent="", created_at=datetime.now(UTC), factors={"identifier": {"lexical": 0.1}}, learned_from={},
+                numbers={},
+            )  # fmt: skip
+            tuning_id = tuning.promote(workshop.home, learned, partial(shared.announce_files, builder.settings))
+            until(lambda: services.engine.tuning().tuning_id == tuning_id)
+            run_id = call(services, "search", query="late_arrival").run_id
+            day = tables.read_day(tables.traces(services.home), f"{datetime.now(UTC):%Y-%m-%d}")
+            assert {row["run_id"]: row["tuning_id"] for row in day.to_pylist()}[run_id] == tuning_id
+            tuning.roll_back(workshop.home, "", partial(shared.announce_files, builder.settings))
+            until(lambda: services.engine.tuning().tuning_id == "")
     # The server of the bucket has stopped; the services of a process that starts now have what is in the folder.
     with Services(of(tmp_path / "server"), encoder=lambda: workshop.encoder) as services:
         services.warm()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from codeintel_core import telemetry
+from codeintel_core.objects import shared
 from codeintel_core.retrieval.cocitation import Pairs
 from codeintel_pipelines.analytics import database
 from codeintel_pipelines.learning import learn
@@ -39,6 +40,7 @@ def tuning_proposal(context: dg.AssetExecutionContext, home: HomeResource) -> dg
         telemetry.step("learn.weights") as step,
         home.scratch_database() as connection,
     ):
+        shared.opened(home.settings, generations=False)  # what counts now is the parent
         database.create_views(connection, home.home, home.settings)
         found = learn.propose(home.home, home.settings, connection)
         step.set(reasons="; ".join(found.reasons), sessions=found.learned_from["test"])
@@ -73,7 +75,8 @@ def tuning_proposal(context: dg.AssetExecutionContext, home: HomeResource) -> dg
 )
 def tuning(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[dg.Output]:
     """Promote the proposal, or say why it is not."""
-    tuning_id, reasons = learn.promote(home.home, context.run.run_id)
+    shared.opened(home.settings, generations=False)
+    tuning_id, reasons = learn.promote(home.home, home.settings, context.run.run_id)
     if reasons:
         context.log.info(f"nothing is promoted: {'; '.join(reasons)}")
         return

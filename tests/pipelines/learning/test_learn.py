@@ -72,7 +72,7 @@ def test_what_people_open_becomes_weights_and_can_be_taken_back(
         assert plain_build.build(home, settings, "calculator").tuning_id == tuning_id
 
         assert _command("rollback") == {"tuning_id": "", "is_held": True}
-        assert "a person rolled back" in learn.promote(home, "")[1][0]
+        assert "a person rolled back" in learn.promote(home, settings, "")[1][0]
         assert _command("resume") == {"was_held": True}
     with pytest.raises(CodeIntelError, match="defaults already"):
         CliRunner().invoke(build_app(), ["tuning", "rollback"], catch_exceptions=False)
@@ -86,5 +86,5 @@ def test_without_signal_nothing_is_promoted(home: Home) -> None:
         proposal = learn.propose(home, settings, connection)
     assert proposal.reasons
     assert learn.last_proposal(home) == proposal
-    assert learn.promote(home, "") == ("", proposal.reasons)
+    assert learn.promote(home, settings, "") == ("", proposal.reasons)
     assert tuning.kept(home) == []
