@@ -87,6 +87,12 @@ def test_the_commands_work_across_machines(
     assert "held" in on("a", "build", "--all")
     assert json.loads(on("a", "search", "--json", "late_arrival", "--as-of", second["gen_id"]))["results"]
 
+    # Which learned weights count is the home's too.
+    on("c", "tuning", "rollback", "--defaults")
+    assert json.loads(on("a", "tuning", "status", "--json"))["is_held"]
+    assert json.loads(on("a", "tuning", "resume", "--json"))["was_held"]
+    assert not json.loads(on("c", "tuning", "status", "--json"))["is_held"]
+
     (swept,) = json.loads(on("b", "gc", "--dry-run", "--json"))["bucket"]
     assert swept["kept"] == {first["gen_id"]: ["current", "last", "young"], second["gen_id"]: ["last", "young"]}
 
