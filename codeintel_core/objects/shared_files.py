@@ -102,7 +102,7 @@ class SharedFiles:
         found = self._bucket.get(key)
         if found is None:
             return
-        line = found[0][:100].decode("utf-8", "replace").strip() if path is None or key == _TUNED else ""
+        line = found[0].decode("utf-8", "replace").strip() if path is None or key == _TUNED else ""
         if key == _TUNED and f"{_ANNOUNCED}{line}.json" not in seen:  # it may be younger than the listing
             self._take_over(f"{_ANNOUNCED}{line}.json", "", seen)
         if path is not None:

@@ -137,7 +137,7 @@ def test_a_proposal_becomes_a_document_that_counts_and_is_taken_back(
         proposal = learn.propose(home, Settings(home=home.root), connection)
     assert (proposal.reasons, proposal.pair_reasons) == ([], [])
     assert learn.last_proposal(home) == proposal
-    tuning_id, reasons = learn.promote(home, "run")
+    tuning_id, reasons = learn.promote(home, Settings(home=home.root), "run")
     assert reasons == []
     found = Tunings(home)()
     assert (found.tuning_id, found.factors) == (tuning_id, {})
