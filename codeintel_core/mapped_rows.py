@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
+import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from codeintel_core.errors import GenerationCorrupt
@@ -32,6 +33,7 @@ class MappedRows:
                 is_empty = file.num_record_batches == 0
                 self._rows = pa.RecordBatch.from_pylist([], schema=file.schema) if is_empty else file.get_batch(0)
             self._keys: NDArray[np.int64] = self._rows[key].to_numpy()
+            self._readers: dict[str, _Reader] = {}
         except (OSError, pa.ArrowException, KeyError) as error:
             why = str(error).splitlines()[0]
             raise GenerationCorrupt(f"{path.name} cannot be opened: {why}") from None
@@ -42,14 +44,52 @@ class MappedRows:
 
     def of(self, keys: NDArray[np.int64], columns: Sequence[str]) -> pa.RecordBatch:
         """These columns of the rows that have one of the distinct keys; nothing for keys that are not there."""
+        rows, at = self._rows.select(list(columns)), self._positions(keys)
+        return rows.take(pa.array(at)) if len(at) else rows.slice(0, 0)
+
+    def take(self, keys: NDArray[np.int64], columns: Sequence[str]) -> list[list[Any]]:
+        """`of` as lists of plain values, without the Arrow arrays between that cost more than a few rows' values."""
+        at = self._positions(keys)
+        return [self._reader(name)(at) if len(at) else [] for name in columns]
+
+    def _positions(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the rows of the keys are: int64, in the order of `keys`."""
         first, last = (np.searchsorted(self._keys, keys, side) for side in ("left", "right"))
         counts = last - first
         total = int(counts.sum())
-        if not total:  # as usual in an overlay
-            return self._rows.select(list(columns)).slice(0, 0)
         within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)  # 0, 1, … of each key's rows
-        return self._rows.select(list(columns)).take(pa.array(np.repeat(first, counts) + within))
+        at: NDArray[np.int64] = np.repeat(first, counts) + within
+        return at
 
-    def take(self, keys: NDArray[np.int64], columns: Sequence[str]) -> list[list[Any]]:
-        """`of` as lists of plain values."""
-        return [column.to_pylist() for column in self.of(keys, columns).columns]
+    def _reader(self, name: str) -> _Reader:
+        if (reader := self._readers.get(name)) is None:
+            reader = self._readers[name] = _reader_of(self._rows[name])
+        return reader
+
+
+_Reader = Callable[[NDArray[np.int64]], list[Any]]
+"""From positions of a column to its values there."""
+
+
+def _reader_of(column: pa.Array) -> _Reader:
+    is_long = kinds.is_large_string(column.type)
+    if column.null_count == 0 and (is_long or kinds.is_string(column.type)):
+        return _texts(column, np.dtype(np.int64 if is_long else np.int32))
+    if column.null_count == 0 and kinds.is_integer(column.type):
+        numbers = column.to_numpy()
+        return lambda at: numbers[at].tolist()
+    return lambda at: column.take(pa.array(at)).to_pylist()
+
+
+def _texts(column: pa.Array, offset: np.dtype[Any]) -> _Reader:
+    _, starts, data = column.buffers()
+    bounds = np.frombuffer(starts, offset)[column.offset :]
+    text = memoryview(data if data is not None else b"")
+
+    def read(at: NDArray[np.int64]) -> list[Any]:
+        return [
+            str(text[start:end], "utf-8")
+            for start, end in zip(bounds[at].tolist(), bounds[at + 1].tolist(), strict=True)
+        ]
+
+    return read
