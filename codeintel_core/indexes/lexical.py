@@ -11,10 +11,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from codeintel_core.deadline import Deadline
@@ -26,7 +28,7 @@ BM25_K1 = 1.2
 BM25_B = 0.75
 _MAX_QUERY_TERMS = 256
 # `FieldDoc.toString` of a hit that was sorted by `_order`; a Java float is written so that it reads back equal.
-_HIT = re.compile(r"fields=\[(\S+), (\d+), (\d+)\]")
+_HIT = re.compile(r"fields=(\[[^]]+\])")
 # pyjnius needs to be told which of several methods or constructors is meant.
 _ID = "(Ljava/lang/String;J)V"
 _SORT = "([Lorg/apache/lucene/search/SortField;)V"
@@ -202,18 +204,21 @@ class LexicalSearcher:
             deadline.check(self.stage)
             # One call for all hits: an object for each would cost as much as the search.
             text = lucene("ToStringBuilder").reflectionToString(top, signature=_TO_TEXT)
-        hits = _HIT.findall(text)
+        hits = orjson.loads(f"[{','.join(_HIT.findall(text))}]")
+        scores, docs, ids = zip(*hits, strict=True) if hits else ((), (), ())
         # A MultiReader numbers the documents of its readers one after the other.
-        owners = np.searchsorted(self._last_docs, np.array([int(doc) for _, doc, _ in hits], np.int64), side="right")
-        ids = np.array([int(chunk_id) for _, _, chunk_id in hits], np.int64)
-        return ids, np.array([float(score) for score, _, _ in hits], np.float32), owners
+        owners = np.searchsorted(self._last_docs, np.array(docs, np.int64), side="right")
+        return np.array(ids, np.int64), np.array(scores, np.float32), owners
 
     def _query(self, terms: Sequence[tuple[str, float]], scope: Scope) -> Any:
-        if all(weight == 1.0 for _, weight in terms):  # nearly every query: one call, not four for each term
-            query = self._terms.createBooleanQuery("terms", " ".join(term for term, _ in terms))
-        else:
-            query = _weighted(terms)
+        """Runs of terms that count once take one call, not four for each; Lucene makes one disjunction of all."""
+        runs = [(is_plain, [*run]) for is_plain, run in groupby(terms, lambda one: one[1] == 1.0)]
+        clauses = [clause for is_plain, run in runs for clause in ([self._plain(run)] if is_plain else _boosted(run))]
+        query = clauses[0] if len(clauses) == 1 else _any_of(clauses)
         return _inside(query, scope) if scope.filters_chunks else query
+
+    def _plain(self, terms: Sequence[tuple[str, float]]) -> Any:
+        return self._terms.createBooleanQuery("terms", " ".join(term for term, _ in terms))
 
 
 def _by_score() -> Any:
@@ -223,12 +228,15 @@ def _by_score() -> Any:
     return lucene("Sort")(field_class.FIELD_SCORE, field_class.FIELD_DOC, ids, signature=_SORT)
 
 
-def _weighted(terms: Sequence[tuple[str, float]]) -> Any:
+def _boosted(terms: Sequence[tuple[str, float]]) -> list[Any]:
     term_class, term_query, boost = lucene("Term"), lucene("TermQuery"), lucene("BoostQuery")
+    return [boost(term_query(term_class("terms", term)), weight) for term, weight in terms]
+
+
+def _any_of(clauses: Sequence[Any]) -> Any:
     should, builder = lucene("Occur").SHOULD, lucene("BooleanQueryBuilder")()
-    for term, weight in terms:
-        query = term_query(term_class("terms", term))
-        builder.add(query if weight == 1.0 else boost(query, weight), should)
+    for clause in clauses:
+        builder.add(clause, should)
     return builder.build()
 
 
