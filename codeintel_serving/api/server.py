@@ -12,7 +12,7 @@ import uvicorn
 from sse_starlette.sse import AppStatus
 
 from codeintel_serving.api.app import create_app
-from codeintel_serving.api.protocol import BoundedProtocol
+from codeintel_serving.api.protocol import IDLE_TIMEOUT_S, BoundedProtocol
 from codeintel_serving.services import Services
 from codeintel_serving.siblings import Siblings
 
@@ -38,6 +38,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                timeout_keep_alive=IDLE_TIMEOUT_S,
                 timeout_graceful_shutdown=settings.shutdown_grace_s,
             )
         )

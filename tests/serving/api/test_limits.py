@@ -90,9 +90,10 @@ def test_a_slow_body_ends(base_url: str) -> None:
     assert (status, found["code"]) == (408, "request-timeout")
 
 
-def test_a_slow_head_ends(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sent", [b"POST /search HTTP/1.1\r\nHost: loc", b"\r\n"])
+def test_a_slow_head_ends(base_url: str, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
-    status, found = raw(base_url, b"POST /search HTTP/1.1\r\nHost: loc")
+    status, found = raw(base_url, sent)
     assert (status, found["code"]) == (408, "request-timeout")
 
 
