@@ -18,7 +18,7 @@ def lines_of(generation: Generation, path: str) -> tuple[FileRow, list[str]]:
     Raises:
         UnknownFile: no readable text file at that path.
     """
-    file = generation.catalog.file(path)
+    file = generation.file(path)
     data = None if file is None or file.skip_reason else generation.read_file(file.path)
     if file is None or data is None:
         raise UnknownFile(f"'{generation.repo}' has no readable text file at that path in the indexed commit")

@@ -13,7 +13,7 @@ from codeintel_serving.budgeting import tokens_of
 
 def is_readable(generation: Generation, path: str) -> bool:
     """Whether the pinned commit has a readable text file at that path."""
-    file = generation.catalog.file(path)
+    file = generation.file(path)
     return file is not None and not file.skip_reason
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from codeintel_core.catalog import Catalog, ChunkRow
@@ -21,6 +22,8 @@ from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.objects import ObjectReader
 from codeintel_core.telemetry import step
 
+_MOST_FILES = 1_024
+
 
 class Generation:
     """One published (or staged) generation, pinned by reference count.
@@ -28,6 +31,7 @@ class Generation:
     Attributes:
         manifest: its facts.
         catalog: hydration and scopes.
+        file: as `catalog.file`; the last paths that were asked for are known without a query.
         dense: the dual dense index.
         lexical: the Lucene index, or None when it cannot be used (`lexical_error` says why).
         sparse: the impact index, or None when there is none or it cannot be used (`sparse_error` says why).
@@ -45,6 +49,7 @@ class Generation:
         self._lease: ReaderLease | None = None
         self.dense = _open_dense(folder, manifest, device)
         self.catalog = Catalog(folder / "catalog.duckdb")
+        self.file = lru_cache(_MOST_FILES)(self.catalog.file)
         self.lexical, self.lexical_error = _open_lucene(folder / "lucene")
         self.sparse, self.sparse_error = None, manifest.sparse.reason
         if manifest.sparse.is_there:
@@ -75,7 +80,7 @@ class Generation:
 
     def read_file(self, path: str) -> bytes | None:
         """Content of a file in the pinned commit, secrets masked, or None when there is none or it was purged."""
-        file = self.catalog.file(path)
+        file = self.file(path)
         if file is not None and self._masks.hides(path, file.blob):
             return None
         if file is not None and not file.skip_reason and "\n" not in path:

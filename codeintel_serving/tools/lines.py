@@ -13,7 +13,7 @@ def texts_of(places: Sequence[tuple[Generation, str, int, int]]) -> list[str]:
     generations = {generation.repo: generation for generation, *_ in places}
     for repo, generation in generations.items():
         wanted = {path for at, path, *_ in places if at.repo == repo}
-        files = [file for path in sorted(wanted) if (file := generation.catalog.file(path)) and not file.skip_reason]
+        files = [file for path in sorted(wanted) if (file := generation.file(path)) and not file.skip_reason]
         for file, data in generation.texts(files):
             lines[repo, file.path] = data.decode("utf-8", "replace").split("\n")
     return [

@@ -77,7 +77,7 @@ def _files(place: str, generations: Sequence[Generation]) -> list[FileStatus]:
     for generation in generations:
         if repo not in ("", generation.repo):
             continue
-        file = generation.catalog.file(path)
+        file = generation.file(path)
         reason = "missing" if file is None else file.skip_reason
         chunks = file.chunks if file else 0
         found.append(FileStatus(repo=generation.repo, path=path, indexed=not reason, reason=reason, chunks=chunks))

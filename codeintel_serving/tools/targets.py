@@ -67,7 +67,7 @@ def find(place: str, generations: Sequence[Generation]) -> tuple[Generation, Fil
     found = [
         (generation, file)
         for generation in searched
-        if (file := generation.catalog.file(path)) is not None and not file.skip_reason
+        if (file := generation.file(path)) is not None and not file.skip_reason
     ]
     if len(found) > 1:
         forms = " or ".join(repr(f"{generation.repo}:{path}"[:200]) for generation, _ in found[:5])
@@ -114,7 +114,7 @@ def split(place: str, generations: Sequence[Generation]) -> tuple[str, str]:
     head, colon, tail = place.partition(":")
     if colon and head in names:
         return head, tail
-    if colon and _REPO.fullmatch(head) and not any(g.catalog.file(place) for g in generations):
+    if colon and _REPO.fullmatch(head) and not any(g.file(place) for g in generations):
         known = ", ".join(names[:20])
         raise UnknownRepository(f"no repository {head!r} in the scope{nearest(head, names)} (in it: {known})")
     return "", place
