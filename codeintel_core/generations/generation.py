@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from codeintel_core.indexes.lexical import LexicalIndex
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.objects import ObjectReader
+from codeintel_core.repository.texts import KeptTexts
 from codeintel_core.telemetry import step
 
 _MOST_FILES = 1_024
+_texts = KeptTexts()
 
 
 class Generation:
@@ -99,14 +102,32 @@ class Generation:
         return self._git
 
     def texts(self, files: Sequence[FileRow]) -> Iterator[tuple[FileRow, bytes]]:
-        """Files of the pinned commit and their text as UTF-8, masked, in the order given, through one git process.
+        """Files of the pinned commit and their text as UTF-8, masked, in the order given.
 
-        What was purged since the generation was built is left out.
+        They come from memory where they were read before, else through one git process. What was purged since the
+        generation was built is left out.
 
         Raises:
             GitFailed: a blob is missing from the mirror.
         """
-        files = [file for file in files if not self._masks.hides(file.path, file.blob)]
+        stamp, is_hidden = self._masks.stamp(), self._masks.hidden_now()
+        files = [file for file in files if not is_hidden(file.path, file.blob)]
+        if sum(file.size_bytes for file in files) > _texts.most_bytes // 2:  # they would only displace each other
+            yield from self._read(files)
+            return
+        known = _texts.known(self._git.path, stamp, [(file.blob, file.encoding) for file in files])
+        with closing(self._read([file for file in files if (file.blob, file.encoding) not in known])) as others:
+            for file in files:
+                name = file.blob, file.encoding
+                if name in known:
+                    yield file, known[name]
+                    continue
+                yield (read := next(others))
+                _texts.keep(self._git.path, stamp, name, read[1])
+
+    def _read(self, files: Sequence[FileRow]) -> Generator[tuple[FileRow, bytes]]:
+        if not files:
+            return
         for file, (_, data) in zip(files, self._git.blobs(file.blob for file in files), strict=True):
             shown = self.cleaned(data)
             yield file, shown if file.encoding == "utf-8" else shown.decode(file.encoding).encode()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import GitFailed
 from codeintel_core.home import Home
 from codeintel_core.repository.bounded import bounded_git
+from codeintel_core.repository.texts import Stamp
 from codeintel_core.secrets import purged, redact_bytes
 
 _MOST_BLOB_BYTES = 4_000_000
@@ -31,7 +33,15 @@ class Masks:
 
     def hides(self, path: str, blob: str) -> bool:
         """Whether a file was purged as a whole."""
-        return self._purged.get().skips(self._mirror.parent.name, path, blob)
+        return self.hidden_now()(path, blob)
+
+    def hidden_now(self) -> Callable[[str, str], bool]:
+        """`hides` by the list as it is now: one look at it for many files."""
+        return partial(self._purged.get().skips, self._mirror.parent.name)
+
+    def stamp(self) -> Stamp:
+        """Tells the list that counts now from the next."""
+        return self._purged.stamp()
 
     def text(self, text: str) -> str:
         """A message or a name."""

@@ -1,0 +1,38 @@
+"""Texts of a pinned generation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from codeintel_core.generations.library import Library
+from codeintel_core.home import Home
+from codeintel_core.repository.git import GitRepository
+from codeintel_core.scope import Scope
+from codeintel_core.secrets import purged
+
+
+def test_texts_are_read_once_and_a_purge_counts_for_those_in_memory(
+    home: Home, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = {"1" * 40: b"first word", "2" * 40: b"second word"}
+    asked: list[str] = []
+
+    def read(_: GitRepository, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        for oid in oids:
+            asked.append(oid)
+            yield oid, blobs[oid]
+
+    monkeypatch.setattr(GitRepository, "blobs", read)
+    with Library(home).pin([published.parent.parent.name]) as (pinned,):
+        some = pinned.catalog.files(Scope(), readable=True)[0]
+        first, second = (replace(some, path=oid[0], blob=oid) for oid in blobs)
+        assert list(pinned.texts([second])) == [(second, b"second word")]
+        assert list(pinned.texts([first, second])) == [(first, b"first word"), (second, b"second word")]
+        assert asked == ["2" * 40, "1" * 40]
+        purged.save(home.purged, purged.PurgeList(patterns=("word",), blobs=frozenset({second.blob})))
+        assert list(pinned.texts([first, second])) == [(first, b"first ****")]
+        assert asked == ["2" * 40, "1" * 40, "1" * 40]
