@@ -1,8 +1,8 @@
 """The one way to a model endpoint: deadlines handed down, retries inside them, a breaker and a bound per endpoint.
 
 Retries happen only while nothing was received (connect errors, 429, 502, 503, 504), with full jitter, never past the
-deadline, and not before `Retry-After`. Redirects, proxies from the environment and `.netrc` are not followed. Keys
-travel in one header and appear in no log, error or span.
+deadline, and not before `Retry-After`. Requests go straight to the transport of httpx: no redirects, cookies, `.netrc`
+or proxies from the environment. Keys travel in one header and appear in no log, error or span.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -64,7 +65,7 @@ class _Local:
     """What belongs to one event loop."""
 
     loop: asyncio.AbstractEventLoop
-    client: httpx.AsyncClient
+    transport: httpx.AsyncHTTPTransport
     slots: asyncio.Semaphore
     is_checked: bool = False
 
@@ -143,7 +144,7 @@ class Endpoint:
         """Close the connections of the running loop."""
         local, self._local = self._local, None
         if local is not None and local.loop is asyncio.get_running_loop():
-            await local.client.aclose()
+            await local.transport.aclose()
 
     def _verdict(self, exchange: Exchange) -> None:
         (self.breaker.fail if exchange.failed else self.breaker.succeed)()
@@ -157,13 +158,12 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         if self._local is None or self._local.loop is not loop:
             is_https = self.root.startswith("https")
-            client = httpx.AsyncClient(
+            transport = httpx.AsyncHTTPTransport(
                 trust_env=False,
-                follow_redirects=False,
                 verify=ssl.create_default_context() if is_https else False,
                 limits=httpx.Limits(max_connections=self.policy.concurrency, keepalive_expiry=30),
             )
-            self._local = _Local(loop, client, asyncio.Semaphore(self.policy.concurrency))
+            self._local = _Local(loop, transport, asyncio.Semaphore(self.policy.concurrency))
         return self._local
 
     async def _send(self, local: _Local, method: str, path: str, body: Any, deadline: Deadline) -> httpx.Response:
@@ -201,17 +201,19 @@ class Endpoint:
 
     async def _attempt(self, local: _Local, method: str, path: str, body: Any, deadline: Deadline) -> httpx.Response:
         left_s = deadline.remaining_s
-        timeout = httpx.Timeout(left_s, connect=min(self.policy.connect_s, left_s))
-        content = None if body is None else orjson.dumps(body)
-        request = local.client.build_request(
-            method, self.root + path, content=content, headers=self._headers(), timeout=timeout
+        request = httpx.Request(
+            method,
+            _url(self.root + path),
+            content=None if body is None else orjson.dumps(body),
+            headers=self._headers(),
+            extensions={"timeout": {"connect": min(self.policy.connect_s, left_s)}},  # the rest is bounded here
         )
         try:
             async with asyncio.timeout(left_s):
                 if not local.is_checked:
                     await self._check_address()
                     local.is_checked = True
-                return await local.client.send(request, stream=True)
+                return await local.transport.handle_async_request(request)
         except httpx.ConnectTimeout as error:
             raise self.failed(f"did not accept a connection within {self.policy.connect_s:g} s") from error
         except (TimeoutError, httpx.TimeoutException):
@@ -252,6 +254,7 @@ class Endpoint:
     def _headers(self) -> dict[str, str]:
         run = current_run()
         headers = {
+            "User-Agent": "codeintel",
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",  # a stream is read byte by byte
             "X-Request-Id": f"{run.run_id if run else 'codeintel'}-{secrets.token_hex(4)}",
@@ -270,6 +273,12 @@ class Endpoint:
             return
         if any(is_forbidden_host(str(address[4][0])) for address in found):
             raise self.failed("resolves to a link-local or metadata address, which is refused")
+
+
+@lru_cache(maxsize=64)
+def _url(text: str) -> httpx.URL:
+    """Parsed once: a few endpoints have a few paths."""
+    return httpx.URL(text)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:

@@ -151,6 +151,18 @@ def test_what_is_not_an_answer(serve: Serve, reply: Reply, says: str) -> None:
     assert len(fake.requests) == 1
 
 
+def test_no_cookie_is_kept(serve: Serve) -> None:
+    fake = serve({PATH: said({}, **{"set-cookie": "session=1; Path=/"})})
+    there = endpoint(fake)
+
+    async def twice() -> None:
+        for _ in range(2):
+            await there.json("GET", PATH, None, Deadline.after(10))
+
+    use(there, twice)
+    assert ["cookie" in request.headers for request in fake.requests] == [False, False]
+
+
 def test_the_breaker_opens_probes_once_and_closes(serve: Serve) -> None:
     fake = serve({PATH: said("down", 500)})
     there = endpoint(fake, breaker_failures=2, breaker_cool_down_s=0.2)
