@@ -79,16 +79,19 @@ def redact_values(value: Any) -> Any:
 def redacted_json(row: Mapping[str, Any], option: int = 0, masked: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
     """A row as JSON with every string in its values redacted; `option` is that of orjson.
 
-    Looks at all values at once, and at each only where something in them hints at a secret. Raises what orjson raises.
+    Looks at all values at once, then at those of one field, and at each only where something in them hints at a secret.
+    Raises what orjson raises.
 
     Args:
         row: what is written.
         option: of orjson.
         masked: further fields of the row, as `redacted_value` gave them: nobody looks at them again.
     """
-    values = orjson.dumps(list(row.values()), option=option)  # quoting adds characters and takes none: hints stay
-    if _compiled().hints.Match(values):
-        row = redact_values(dict(row))
+    if _hints_at_secret(list(row.values()), option):
+        row = {
+            name: redact_values(value) if isinstance(value, str) or _hints_at_secret(value, option) else value
+            for name, value in row.items()
+        }
     if masked:
         row = {**row, **{name: orjson.Fragment(value) for name, value in masked.items()}}
     return orjson.dumps(row, option=option)
@@ -98,6 +101,11 @@ def redacted_value(value: Any) -> bytes:
     """A value as JSON with every string in it redacted, for `redacted_json` of many rows. Raises what orjson raises."""
     found = orjson.dumps(value)
     return orjson.dumps(redact_values(value)) if _compiled().hints.Match(found) else found
+
+
+def _hints_at_secret(value: Any, option: int = 0) -> bool:
+    """Whether any string in a JSON value may hold a secret: quoting adds characters and takes none, so hints stay."""
+    return bool(_compiled().hints.Match(orjson.dumps(value, option=option)))
 
 
 def _values(rule: Rule, pattern: Any, data: bytes) -> Iterator[tuple[int, int]]:
