@@ -18,6 +18,7 @@ from codeintel_core.home import RepositoryHome
 from codeintel_core.indexes.dense import DenseIndex, Operating
 from codeintel_core.indexes.gpu import Wanted
 from codeintel_core.indexes.lexical import LexicalIndex
+from codeintel_core.repository import masked_files
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.objects import ObjectReader
@@ -137,9 +138,12 @@ class Generation:
         return _is_span(chunk, self.read_file(chunk.path))
 
     def matching(self, chunks: Sequence[ChunkRow]) -> list[bool]:
-        """`matches_source` of several chunks, through a git process that stays open; raises `GitFailed`."""
-        files = self._objects.files_at(self.manifest.commit, [chunk.path for chunk in chunks])
-        masked = {path: self.cleaned(data) for path, data in files.items()}
+        """`matches_source` of several chunks, through a git process that stays open; raises `GitFailed`.
+
+        Files that were read lately are not read again: what a commit names never changes, and a purge is noticed.
+        """
+        paths = [chunk.path for chunk in chunks]
+        masked = masked_files.at(self._objects, self._masks, self.manifest.commit, paths)
         return [
             not self._masks.hides(chunk.path, chunk.blob) and _is_span(chunk, masked.get(chunk.path))
             for chunk in chunks
@@ -179,6 +183,7 @@ class Generation:
             self._closed = True
             self.catalog.close()
             self._objects.close()
+            masked_files.forget(self._masks)
             for index in (self.lexical, self.sparse):
                 if index is not None:
                     index.close()
