@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, nullcontext
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
@@ -49,6 +50,9 @@ from codeintel_serving.siblings import Siblings
 from codeintel_serving.tools.registry import load
 from codeintel_serving.web import pages
 
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own: a second span for what is a request already, with messages that nobody redacted."""
+
 
 def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
     """The app over wired services; the caller starts and closes them. `siblings`: when it is one of several workers."""
@@ -73,6 +77,7 @@ def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
         description="Search, cited answers and files of indexed git repositories.",
         lifespan=lifespan,
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
         responses=problems(*OF_ANY),
     )
     settings = services.settings
