@@ -97,7 +97,7 @@ def recorded(asked: Asked, caller: Caller, home: Home, journal: TraceJournal) ->
             with step("trace.write") as writing:
                 if not journal.write(trace):
                     writing.end(Status.FAILED, "the trace journal cannot be written")
-            metrics.ANSWERS.labels(trace.operation, trace.mode, trace.status).inc()
+            metrics.answers(trace.operation, trace.mode, trace.status).inc()
             if trace.confidence == trace.confidence:  # not NaN
                 metrics.CONFIDENCE.observe(trace.confidence)
 

@@ -115,6 +115,12 @@ def request_seconds(operation: str, status: str) -> Histogram:
     return REQUEST_SECONDS.labels(operation, status)
 
 
+@lru_cache(maxsize=512)
+def answers(operation: str, mode: str, status: str) -> Counter:
+    """The counter of one operation, mode and status."""
+    return ANSWERS.labels(operation, mode, status)
+
+
 def observe(histogram: Histogram, value: float, trace_id: str) -> None:
     """Observe with the trace as the exemplar."""
     histogram.observe(value, {"trace_id": trace_id} if trace_id else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 import uuid
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from codeintel_core.telemetry.steps import Step
 
 CANCELLATIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+_CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SETTLE_TRIES = 50
 STILL_OPEN = "still running when its run ended"
 _current_run: ContextVar[Run | None] = ContextVar("codeintel_run", default=None)
@@ -251,6 +253,8 @@ def _ended(current: Run) -> None:
 
 def well_formed_run_id(run_id: str) -> str:
     """`run_id` as a canonical UUID if it is one, else a new one."""
+    if not run_id or _CANONICAL.fullmatch(run_id):  # nearly always: what follows takes longer
+        return run_id or str(uuid.uuid4())
     try:
         return str(uuid.UUID(run_id))
     except ValueError:

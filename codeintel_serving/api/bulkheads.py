@@ -32,6 +32,7 @@ class Bulkheads:
             CHEAP: settings.concurrent_others,
         }
         self._taken = dict.fromkeys(self._slots, 0)
+        self._in_flight = {kind: metrics.IN_FLIGHT.labels(kind) for kind in self._slots}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection; raises `Overloaded` when no slot is free."""
@@ -43,9 +44,9 @@ class Bulkheads:
             metrics.SHED.labels(kind).inc()
             raise Overloaded(f"all {self._slots[kind]} slots for work of the kind '{kind}' are taken", _RETRY_AFTER_S)
         self._taken[kind] += 1
-        metrics.IN_FLIGHT.labels(kind).inc()
+        self._in_flight[kind].inc()
         try:
             await self._app(scope, receive, send)
         finally:
             self._taken[kind] -= 1
-            metrics.IN_FLIGHT.labels(kind).dec()
+            self._in_flight[kind].dec()

@@ -14,14 +14,14 @@ from codeintel_core.telemetry.spans import Attribute, Value
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"})
 _MAX_PATH = 500
+_IN_FLIGHT = metrics.REQUESTS_IN_FLIGHT.labels("http")
 
 
 def of_request(scope: Scope) -> dict[str, Value]:
     """Attributes that are known when the request starts; the query string stays here."""
     host, port = scope.get("server") or ("", None)
-    method = scope["method"]
     return {
-        names.HTTP_METHOD: method if method in _METHODS else "_OTHER",
+        names.HTTP_METHOD: _method(scope),
         names.URL_PATH: scope["path"][:_MAX_PATH],
         names.URL_SCHEME: scope.get("scheme", "http"),
         names.SERVER_ADDRESS: host,
@@ -32,14 +32,13 @@ def of_request(scope: Scope) -> dict[str, Value]:
 @contextmanager
 def answered(run: Run, scope: Scope, status: Callable[[], int]) -> Iterator[None]:
     """Name the span after its route and note the status (`status()` is 0 when nothing was answered)."""
-    in_flight = metrics.REQUESTS_IN_FLIGHT.labels("http")
-    in_flight.inc()
+    _IN_FLIGHT.inc()
     try:
         yield
     finally:
-        in_flight.dec()
+        _IN_FLIGHT.dec()
         route = getattr(scope.get("route"), "path", "")  # a template: few values, nothing of the caller
-        found: dict[str, Attribute] = {names.HTTP_METHOD: str(of_request(scope)[names.HTTP_METHOD])}
+        found: dict[str, Attribute] = {names.HTTP_METHOD: _method(scope)}
         if route:
             found[names.HTTP_ROUTE] = route
         if code := status():
@@ -52,3 +51,8 @@ def answered(run: Run, scope: Scope, status: Callable[[], int]) -> Iterator[None
             if code >= 500:
                 run.span.set_status(StatusCode.ERROR)
         providers.measure_request("http", run.elapsed_ms / 1000, found)
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope["method"]
+    return method if method in _METHODS else "_OTHER"
