@@ -193,7 +193,7 @@ class Catalog:
 
     def places(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkPlace]:
         """`hydrate`, of each chunk its place: a fraction of the work."""
-        return self._rows.places(self._wanted(chunk_ids, scope))
+        return self._rows.places(self._wanted(chunk_ids, scope).tolist() if scope.filters_chunks else chunk_ids)
 
     def _wanted(self, chunk_ids: Sequence[int], scope: Scope) -> NDArray[np.int64]:
         """Each id once, in order; without those outside the scope, when it filters."""

@@ -84,12 +84,12 @@ class ChunkRows:
         """Rows by id; `chunk_ids` are distinct, unknown ones are left out."""
         return self._take(chunk_ids, COLUMNS, ChunkRow._make)
 
-    def places(self, chunk_ids: NDArray[np.int64]) -> dict[int, ChunkPlace]:
+    def places(self, chunk_ids: Collection[int]) -> dict[int, ChunkPlace]:
         """`take`, of each row its place."""
         known = self._places
-        found = {chunk_id: place for chunk_id in chunk_ids.tolist() if (place := known.get(chunk_id)) is not None}
+        found = {chunk_id: place for chunk_id in chunk_ids if (place := known.get(chunk_id)) is not None}
         if len(found) < len(chunk_ids):
-            unread = np.array([chunk_id for chunk_id in chunk_ids.tolist() if chunk_id not in found], np.int64)
+            unread = np.array(sorted({*chunk_ids} - found.keys()), np.int64)
             read = self._take(unread, ChunkPlace._fields, ChunkPlace._make)
             if len(known) + len(read) > _MOST_PLACES:
                 known.clear()
