@@ -18,7 +18,6 @@ from codeintel_core.home import RepositoryHome
 from codeintel_core.indexes.dense import DenseIndex, Operating
 from codeintel_core.indexes.gpu import Wanted
 from codeintel_core.indexes.lexical import LexicalIndex
-from codeintel_core.repository import masked_files
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.objects import ObjectReader
@@ -27,6 +26,7 @@ from codeintel_core.telemetry import step
 
 _MOST_FILES = 1_024
 _texts = KeptTexts()
+_cited = KeptTexts(16 << 20)
 
 
 class Generation:
@@ -142,8 +142,14 @@ class Generation:
 
         Files that were read lately are not read again: what a commit names never changes, and a purge is noticed.
         """
-        paths = [chunk.path for chunk in chunks]
-        masked = masked_files.at(self._objects, self._masks, self.manifest.commit, paths)
+        stamp, commit = self._masks.stamp(), self.manifest.commit
+        names = [(commit, path) for path in dict.fromkeys(chunk.path for chunk in chunks)]
+        known = _cited.known(self._git.path, stamp, names)
+        masked = {path: text for (_, path), text in known.items()}
+        missing = [path for _, path in names if path not in masked]
+        for path, data in self._objects.files_at(commit, missing).items() if missing else ():
+            masked[path] = self.cleaned(data)
+            _cited.keep(self._git.path, stamp, (commit, path), masked[path])
         return [
             not self._masks.hides(chunk.path, chunk.blob) and _is_span(chunk, masked.get(chunk.path))
             for chunk in chunks
@@ -183,7 +189,6 @@ class Generation:
             self._closed = True
             self.catalog.close()
             self._objects.close()
-            masked_files.forget(self._masks)
             for index in (self.lexical, self.sparse):
                 if index is not None:
                     index.close()

@@ -31,10 +31,6 @@ class Masks:
         """The whole content of a file."""
         return redact_bytes(self._purged.get().mask(data)[0])[0]
 
-    def stamp(self) -> tuple[int, ...] | None:
-        """Tells the masks of now from those after the next purge."""
-        return self._purged.stamp()
-
     def hides(self, path: str, blob: str) -> bool:
         """Whether a file was purged as a whole."""
         return self.hidden_now()(path, blob)

@@ -1,7 +1,8 @@
 """Texts of files as they may be shown, kept in memory: who looks through a repository again need not read and mask it.
 
-A text is kept for its mirror, under its object id and the purge list it was masked by. When that list is another one,
-everything is forgotten, so that what was purged is in nobody's memory either.
+A text is kept for its mirror, under a name of what never changes (object id and encoding, or commit and path) and the
+purge list it was masked by. When that list is another one, everything is forgotten, so that what was purged is in
+nobody's memory either.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _Key = tuple[Path, str, str]
 
 
 class KeptTexts:
-    """The texts last looked at, by mirror, object id and encoding; safe for several threads."""
+    """The texts last looked at, by mirror and name; safe for several threads."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
@@ -28,7 +29,7 @@ class KeptTexts:
         self._lock = threading.Lock()
 
     def known(self, mirror: Path, stamp: Stamp, names: list[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-        """Those of the texts (object id, encoding) that are kept. `stamp` tells the purge list that counts now."""
+        """Those of the texts that are kept, by name. `stamp` tells the purge list that counts now."""
         with self._lock:
             if self._stamps.setdefault(mirror, stamp) != stamp:
                 self._texts.clear()

@@ -11,6 +11,7 @@ import pytest
 from codeintel_core.generations.library import Library
 from codeintel_core.home import Home
 from codeintel_core.repository.git import GitRepository
+from codeintel_core.repository.objects import ObjectReader
 from codeintel_core.scope import Scope
 from codeintel_core.secrets import purged
 
@@ -36,3 +37,27 @@ def test_texts_are_read_once_and_a_purge_counts_for_those_in_memory(
         purged.save(home.purged, purged.PurgeList(patterns=("word",), blobs=frozenset({second.blob})))
         assert list(pinned.texts([first, second])) == [(first, b"first ****")]
         assert asked == ["2" * 40, "1" * 40, "1" * 40]
+
+
+def test_cited_files_are_read_once_and_a_purge_counts_for_those_in_memory(
+    home: Home, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def read(_: ObjectReader, __: str, paths: Iterable[str]) -> dict[str, bytes]:
+        asked.extend(paths)
+        return {"a.py": b"a word"} if "a.py" in paths else {}
+
+    monkeypatch.setattr(ObjectReader, "files_at", read)  # to count what git is asked for
+    with Library(home).pin([published.parent.parent.name]) as (pinned,):
+        chunk = next(iter(pinned.catalog.hydrate(pinned.dense.primary.ids[:1].tolist(), Scope()).values()))
+        spans = [
+            chunk._replace(path="a.py", start_byte=0, end_byte=6, text="a word"),
+            chunk._replace(path="gone.py"),
+        ]
+        assert pinned.matching(spans) == [True, False]
+        assert pinned.matching(spans[:1] * 2) == [True, True]
+        assert asked == ["a.py", "gone.py"]
+        purged.save(home.purged, purged.PurgeList(patterns=("word",)))
+        assert pinned.matching(spans[:1]) == [False]
+        assert asked == ["a.py", "gone.py", "a.py"]

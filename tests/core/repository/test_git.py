@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,14 +122,22 @@ def test_a_git_that_dies_is_an_error_and_not_a_short_answer(git_repo: GitRepo) -
         list(GitRepository(repo.path).blobs([blob]))
 
 
-def test_a_reader_that_stops_early_leaves_no_process(git_repo: GitRepo) -> None:
+def test_a_reader_that_stops_early_leaves_no_process(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
     repo = git_repo({str(i): str(i) * 5000 for i in range(50)})
     git = GitRepository(repo.path)
-    blobs = git.blobs([entry.blob for entry in git.tree(git.resolve("main"))] * 50)
+    oids = [entry.blob for entry in git.tree(git.resolve("main"))] * 50
+    monkeypatch.setattr(subprocess, "Popen", Noted)  # only to see it
+    blobs = git.blobs(oids)
     next(blobs)
     blobs.close()
-    with pytest.raises(ChildProcessError):  # every child has been waited for
-        os.waitpid(-1, os.WNOHANG)
+    assert [process.returncode is None for process in started] == [False], "waited for"
 
 
 def test_configuration_and_environment_of_the_caller_do_not_count(
