@@ -115,9 +115,13 @@ def test_answer_cites_verified_text_with_its_provenance(http: httpx.Client, work
     assert text["text"] == cited["snippet"]
     assert (text["commit"], text["blob"]) == (cited["commit"], cited["blob"])
     assert found["confidence"]["value"] > 0.5
-    assert [(s["name"], s["status"]) for s in found["stages"]][-4:] == [
+    stages = [(s["name"], s["status"]) for s in found["stages"]]
+    assert (
+        "index.freshness",
+        "completed",
+    ) in stages  # beside the writing when a lag is counted
+    assert [stage for stage in stages if stage[0] != "index.freshness"][-3:] == [
         ("cite.verify", "completed"),
-        ("index.freshness", "completed"),
         ("synthesize", "skipped"),
         ("synthesize", "completed"),
     ]
