@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import subprocess
 import sys
 import time
@@ -21,12 +20,13 @@ from codeintel_core.embedding.contract import Matrix
 from codeintel_core.embedding.local import LocalEncoder
 from codeintel_core.settings import Settings
 from codeintel_serving.answer import orchestrator
+from codeintel_serving.hosting import suit_requests
 from codeintel_serving.models import AnswerRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 from tests.fake_endpoint import FakeEndpoint, completion, said, streamed
 
-_WARM = 10
+_WARM = 60  # until then the JVM compiles what searches use
 _GOALS = {"p50": 10.0, "p95": 25.0, "first": 50.0}
 
 
@@ -51,10 +51,14 @@ def measure(at: Workplace) -> Rows:
             settings = Settings(home=at.home.root, answer_budget_ms=60_000, chat_base_url=base_url, chat_model=model)
             with Services(settings, encoder=lambda: encoder) as services:
                 services.warm()
-                gc.freeze()  # as the server does
+                suit_requests()  # as the server does
                 first_s, total_s = asyncio.run(_ask_all(services, asked))
+            if not base_url:
+                first, _ = percentiles(total_s[:_WARM])
+                yield Row("answer pipeline", f"{name}, the first {_WARM} after a start, p50", first, "ms")
+            first_s, total_s = first_s[_WARM:], total_s[_WARM:]
             p50, p95 = percentiles(total_s)
-            note = f"{len(total_s)} distinct questions"
+            note = f"{len(total_s)} distinct questions, after {_WARM} others"
             yield Row("answer pipeline", f"{name}, p50", p50, "ms", "goal 10", _GOALS["p50"] / p50, note)
             yield Row("answer pipeline", f"{name}, p95", p95, "ms", "goal 25", _GOALS["p95"] / p95)
             _, worst = percentiles(first_s)
@@ -73,7 +77,7 @@ async def _ask_all(services: Services, asked: list[str]) -> tuple[list[float], l
                 is_first = False
         total_s.append(time.perf_counter() - started)
     await services.aclose()
-    return first_s[_WARM:], total_s[_WARM:]
+    return first_s, total_s
 
 
 @contextlib.contextmanager
