@@ -107,7 +107,7 @@ def test_a_pointer_that_moved_meanwhile_is_left_alone(
         point_at(at, str(before.parent))
         return verified(generation)
 
-    monkeypatch.setattr(release.verify, "citations_match_source", roll_back_meanwhile)
+    monkeypatch.setattr(release.verify, "citations_match_source", roll_back_meanwhile)  # a moment nothing else can hit
     manifest, reason = runs.compact(home, "calculator")
     assert manifest.gen_id == before.parent == current_id(at)
     assert "now serves" in reason

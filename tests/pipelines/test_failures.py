@@ -48,6 +48,7 @@ def test_a_failing_check_keeps_the_previous_generation(
 ) -> None:
     first = add_and_build(home, source)
     source.commit({"src/new.py": "def never_seen():\n    return 0\n"})
+    # No source that git holds makes this check fail, as long as chunks are cut from what git holds.
     monkeypatch.setattr(verify, "citations_match_source", lambda generation: Verdict(False, {"wrong": ["x:1"]}))
     with pytest.raises(runs.BuildFailed, match="citations_match_source"):
         add_and_build(home, source)

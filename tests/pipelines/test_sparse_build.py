@@ -70,7 +70,7 @@ def _count_encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.extend(texts)
         return encode(self, texts)
 
-    monkeypatch.setattr(local.LocalSparseEncoder, "encode_documents", counted)
+    monkeypatch.setattr(local.LocalSparseEncoder, "encode_documents", counted)  # the real one, counted
     return seen
 
 

@@ -58,7 +58,7 @@ def test_a_set_is_evaluated(data: sets.EvaluationSet, tmp_path: Path) -> None:
 
 
 def test_a_trained_primary_finds_what_exact_search_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense_build, "_MIN_APPROXIMATE", 10)
+    monkeypatch.setattr(dense_build, "_MIN_APPROXIMATE", 10)  # a corpus of the real size takes minutes to embed
     text = "".join(f"def name{i}():\n    return value{i}\n\n\n" for i in range(300))
     corpus = [{"id": "few.py", "text": "def lone():\n    return 0\n", "repo": "few", "path": "few.py"}]
     corpus += [{"id": "many.py", "text": text, "repo": "many", "path": "many.py"}]
