@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CANCELLATIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 _CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SETTLE_TRIES = 50
+_SETTLE_TRIES = 250  # of a millisecond or more: on a busy machine a thread may not run for that long
 STILL_OPEN = "still running when its run ended"
 _current_run: ContextVar[Run | None] = ContextVar("codeintel_run", default=None)
 
