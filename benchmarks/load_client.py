@@ -20,8 +20,26 @@ from typing import cast
 import numpy as np
 import uvloop
 
-LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 RETRY = re.compile(rb"\r\nretry-after: (\d+)\r\n", re.IGNORECASE)
+
+
+class Reply:
+    """One reply as its bytes come."""
+
+    def __init__(self) -> None:
+        self.data, self._size = b"", -1
+
+    def take(self, data: bytes) -> bool:
+        """Take what came; whether all of it is there."""
+        self.data += data
+        if self._size < 0:
+            end = self.data.find(b"\r\n\r\n")
+            if end < 0:
+                return False
+            length = _LENGTH.search(self.data, 0, end + 2)
+            self._size = end + 4 + int(length[1] if length else 0)
+        return len(self.data) >= self._size
 
 
 class _Connection(asyncio.Protocol):
@@ -33,8 +51,7 @@ class _Connection(asyncio.Protocol):
         """`is_polite`: waits as long as Retry-After says."""
         self._requests, self._answered, self._since, self._until = requests, answered, since, until
         self._is_polite = is_polite
-        self._buffer = b""
-        self._missing = -1
+        self._reply = Reply()
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -42,18 +59,11 @@ class _Connection(asyncio.Protocol):
         self._next()
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._missing < 0:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            length = LENGTH.search(self._buffer, 0, end + 2)
-            self._missing = end + 4 + int(length[1] if length else 0)
-        if len(self._buffer) >= self._missing:
-            now, status = time.perf_counter(), int(self._buffer[9:12])
+        if self._reply.take(data):
+            now, status = time.perf_counter(), int(self._reply.data[9:12])
             is_warm = self._started >= self._since
             self._answered.append((status, now - self._started if is_warm else -1.0))
-            retry = RETRY.search(self._buffer) if self._is_polite and status != 200 else None
+            retry = RETRY.search(self._reply.data) if self._is_polite and status != 200 else None
             if retry:
                 asyncio.get_running_loop().call_later(int(retry[1]), self._next)
             else:
@@ -65,7 +75,7 @@ class _Connection(asyncio.Protocol):
             self.ended.set_result(None)
 
     def _next(self) -> None:
-        self._buffer, self._missing, self._started = b"", -1, time.perf_counter()
+        self._reply, self._started = Reply(), time.perf_counter()
         if self._started < self._until:
             self._transport.write(next(self._requests))
         elif not self.ended.done():

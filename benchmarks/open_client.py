@@ -22,7 +22,7 @@ from typing import cast
 import numpy as np
 import uvloop
 
-from benchmarks.load_client import LENGTH, RETRY
+from benchmarks.load_client import RETRY, Reply
 
 _DRAIN_S = 30.0
 _CODE = re.compile(rb'"code":"([\w-]+)"')
@@ -61,26 +61,19 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, crowd: _Crowd) -> None:
         self._crowd, self._due = crowd, cast("_Due | None", None)
-        self._buffer, self._missing = b"", -1
+        self._reply = Reply()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def ask(self, due: _Due) -> None:
-        self._due, self._buffer, self._missing = due, b"", -1
+        self._due, self._reply = due, Reply()
         self._transport.write(due.data)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._missing < 0:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            length = LENGTH.search(self._buffer, 0, end + 2)
-            self._missing = end + 4 + int(length[1] if length else 0)
-        if len(self._buffer) >= self._missing and self._due is not None:
+        if self._reply.take(data) and self._due is not None:
             due, self._due = self._due, None
-            self._crowd.answered(due, self._buffer)
+            self._crowd.answered(due, self._reply.data)
             self._crowd.is_free(self)
 
     def connection_lost(self, _: Exception | None) -> None:
