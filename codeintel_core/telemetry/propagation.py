@@ -11,14 +11,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from codeintel_core.telemetry import position
 
-_KEYS = ("traceparent", "tracestate")
+KEYS = ("traceparent", "tracestate")
 _MAX_CHARS = 512
 _propagator = TraceContextTextMapPropagator()
 
 
 def parent_of(carrier: Mapping[str, Any] | None) -> Context | None:
     """The remote parent that the carrier names, or None when there is none or it is malformed (a new trace then)."""
-    found = {key: value for key in _KEYS if isinstance(value := (carrier or {}).get(key), str)}
+    found = {key: value for key in KEYS if isinstance(value := (carrier or {}).get(key), str)}
     if not found.get("traceparent") or any(len(value) > _MAX_CHARS for value in found.values()):
         return None
     context = _propagator.extract(found, Context())

@@ -18,6 +18,7 @@ from codeintel_core.errors import CodeIntelError
 from codeintel_core.settings import Settings
 from codeintel_serving.api.analytics import add_analytics
 from codeintel_serving.api.authentication import Authentication
+from codeintel_serving.api.bodies import KnownBodies
 from codeintel_serving.api.bounds import Bounds
 from codeintel_serving.api.bulkheads import Bulkheads
 from codeintel_serving.api.correlation import (
@@ -28,7 +29,7 @@ from codeintel_serving.api.correlation import (
     problem_response,
 )
 from codeintel_serving.api.hosts import Hosts
-from codeintel_serving.api.recall import KnownBodies, Recall
+from codeintel_serving.api.recall import Recall
 from codeintel_serving.api.runs import add_runs
 from codeintel_serving.api.tools import OF_ANY, add_tools, in_forms, problems, route_of
 from codeintel_serving.exposition import MEDIA_TYPES as METRICS
@@ -85,7 +86,7 @@ def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
     add_tools(app, services, known)
     app.add_middleware(Recall, services, route_of(app, "search"), known)  # the innermost
     app.add_middleware(Bulkheads, settings)  # inside of what reads the body: what waits for one holds no slot
-    app.add_middleware(Bounds, settings.body_timeout_s, settings.concurrent_requests)
+    app.add_middleware(Bounds, settings.body_timeout_s, settings.concurrent_requests, known)
     app.add_middleware(Authentication, services.keys, settings)
     app.add_middleware(Hosts, settings.allowed_hosts, settings.allowed_origins)
     app.add_middleware(Correlation, ledger=services.home.ledger, on_failure=services.runpacks.request)  # the outermost

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from codeintel_core.errors import Unauthorized
@@ -10,6 +9,7 @@ from codeintel_core.settings import Settings
 from codeintel_serving.access.keys import KeyRing
 from codeintel_serving.access.principal import ANONYMOUS, LOCAL, Principal
 from codeintel_serving.access.rates import Rates
+from codeintel_serving.api.headers import header
 from codeintel_serving.web import pages
 
 PUBLIC = frozenset({"/", pages.DASHBOARD, "/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
@@ -40,7 +40,7 @@ class Authentication:
             return LOCAL
         is_limited = scope["path"] not in _NEVER_LIMITED
         address = f"address {(scope.get('client') or ['unknown'])[0]}"
-        given = _given(Headers(scope=scope))
+        given = _given(scope)
         try:
             if not given:
                 raise Unauthorized(_HOW)
@@ -64,9 +64,10 @@ def _is_public(path: str) -> bool:
     return path in PUBLIC or path.startswith(pages.FOLDER)
 
 
-def _given(headers: Headers) -> str:
+def _given(scope: Scope) -> str:
     """The key a request shows, '' for none."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    authorization = header(scope, b"authorization")
+    scheme, _, token = authorization.partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    return headers.get("X-API-Key", "").strip() or headers.get("Authorization", "").strip()
+    return header(scope, b"x-api-key").strip() or authorization.strip()

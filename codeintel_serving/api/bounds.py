@@ -11,15 +11,17 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from codeintel_core.errors import Overloaded
+from codeintel_serving.api.bodies import KnownBodies
+from codeintel_serving.api.headers import header
 
 MAX_BODY_BYTES = 1_000_000
 MAX_HEAD_BYTES = 32_768
 MAX_DEPTH = 32
+_MCP = "/mcp"
 _HEALTH = frozenset({"/livez", "/readyz", "/metrics"})
 
 
@@ -34,9 +36,9 @@ class Bounds:
     `scope["state"]["body"]` the whole body.
     """
 
-    def __init__(self, app: ASGIApp, body_timeout_s: float, most_open: int) -> None:
-        """`most_open`: requests that are read or worked on at the same time."""
-        self._app, self._timeout_s, self._most_open = app, body_timeout_s, most_open
+    def __init__(self, app: ASGIApp, body_timeout_s: float, most_open: int, known: KnownBodies) -> None:
+        """`most_open`: requests that are read or worked on at the same time. Bodies that are `known` are JSON."""
+        self._app, self._timeout_s, self._most_open, self._known = app, body_timeout_s, most_open, known
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,8 +50,7 @@ class Bounds:
             raise Overloaded(f"the server holds {self._most_open} requests, its limit")
         self._open += 1
         try:
-            headers = Headers(scope=scope)
-            _check_head(headers)
+            _check_head(scope)
             try:
                 async with asyncio.timeout(self._timeout_s):
                     body = await _body(receive)
@@ -57,22 +58,27 @@ class Bounds:
                 raise HTTPException(408, f"the body did not arrive within {self._timeout_s:g} s", _CLOSE) from None
             except _Gone:
                 return
-            call = _checked_json(body) if "json" in headers.get("Content-Type", "") else None
-            scope.setdefault("state", {}).update(operation=_operation(scope["path"], call), body=body)
+            operation = _operation(scope["path"], self._json(scope, body))
+            scope.setdefault("state", {}).update(operation=operation, body=body)
             await self._app(scope, _replay(body, receive), send)
         finally:
             self._open -= 1
+
+    def _json(self, scope: Scope, body: bytes) -> Any:
+        """The parsed body, where it says what is asked; None when it is no JSON, or need not be looked at again."""
+        is_known = body in self._known and scope["path"] != _MCP
+        return _checked_json(body) if not is_known and "json" in header(scope, b"content-type").lower() else None
 
 
 _CLOSE = {"Connection": "close"}
 
 
-def _check_head(headers: Headers) -> None:
-    if sum(len(name) + len(value) + 4 for name, value in headers.raw) > MAX_HEAD_BYTES:
+def _check_head(scope: Scope) -> None:
+    if sum([len(name) + len(value) + 4 for name, value in scope["headers"]]) > MAX_HEAD_BYTES:
         raise HTTPException(431, f"the headers are larger than {MAX_HEAD_BYTES} bytes", _CLOSE)
-    if headers.get("Content-Encoding", "identity") != "identity":
+    if header(scope, b"content-encoding") not in ("", "identity"):
         raise HTTPException(415, "send the body without Content-Encoding")
-    length = headers.get("Content-Length", "0")
+    length = header(scope, b"content-length")
     if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
         raise HTTPException(413)
 
@@ -140,7 +146,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _operation(path: str, call: Any) -> str:
     """Name of the tool that a JSON-RPC request calls, else the last part of the path."""
-    if path == "/mcp":
+    if path == _MCP:
         params = call.get("params") if isinstance(call, dict) and call.get("method") == "tools/call" else None
         return str(params.get("name", "")) if isinstance(params, dict) else ""
     return path.rstrip("/").rpartition("/")[2]

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from pathlib import Path
 
 from opentelemetry.trace import SpanKind
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,13 +18,14 @@ from codeintel_core.telemetry import Outcome, current_run, propagation, run
 from codeintel_core.telemetry.position import Inside
 from codeintel_serving.api import http_spans
 from codeintel_serving.api.bounds import MAX_BODY_BYTES
+from codeintel_serving.api.headers import header, replaced
 from codeintel_serving.models import Problem
 from codeintel_serving.problems import is_packed, problem, problem_of
 from codeintel_serving.recording import Caller
 
 PROBLEM_TYPE = "application/problem+json"
 _CHALLENGE = 'Bearer realm="codeintel"'
-RUN_ID, TRACE_ID, SESSION_ID = "X-Run-Id", "X-Trace-Id", "X-Session-Id"
+_RUN_ID, _TRACE_ID, _SESSION_ID = b"x-run-id", b"x-trace-id", b"x-session-id"
 
 HTTP_PROBLEMS = {
     400: ("malformed-body", "Malformed body", "the body is not valid JSON"),
@@ -53,9 +53,14 @@ def problem_response(found: Problem, headers: dict[str, str] | None = None) -> R
 
 def caller_of(request: Request) -> Caller:
     """The caller of a REST request; its run id is the one in the answer's headers."""
+    return caller_in(request.scope)
+
+
+def caller_in(scope: Scope) -> Caller:
+    """The same before there is a request."""
     current = current_run()
-    run_id, session_id = current.run_id if current else "", request.headers.get(SESSION_ID, "")
-    return Caller("rest", run_id, session_id, request.state.principal)
+    run_id = current.run_id if current else ""
+    return Caller("rest", run_id, header(scope, _SESSION_ID), scope["state"]["principal"])
 
 
 def error_response(error: BaseException) -> Response:
@@ -99,10 +104,11 @@ class Correlation:
         started = False
         status = 0
         is_problem = False
-        headers = Headers(scope=scope)
+        given_id = header(scope, _RUN_ID)
+        carrier = {name: header(scope, name.encode()) for name in propagation.KEYS}
         with run(
-            "http", self._ledger, run_id=headers.get(RUN_ID, ""), session_id=headers.get(SESSION_ID, ""), is_lazy=True,
-            name=scope["method"], kind=SpanKind.SERVER, parent=propagation.parent_of(headers),
+            "http", self._ledger, run_id=given_id, session_id=header(scope, _SESSION_ID), is_lazy=True,
+            name=scope["method"], kind=SpanKind.SERVER, parent=propagation.parent_of(carrier),
             attributes=http_spans.of_request(scope),
         ) as current, http_spans.answered(current, scope, lambda: status):  # fmt: skip
 
@@ -111,12 +117,13 @@ class Correlation:
                 if message["type"] == "http.response.start":
                     started, status = True, message["status"]
                     current.outcome = Outcome.of(status)
-                    answer = MutableHeaders(scope=message)
-                    answer[RUN_ID], answer[TRACE_ID] = current.run_id, current.trace_id
-                    is_problem = answer.get("Content-Type", "").startswith(PROBLEM_TYPE)
+                    is_problem = header(message, b"content-type").startswith(PROBLEM_TYPE)
+                    ids = (_RUN_ID, run_id), (_TRACE_ID, current.trace_id.encode())
+                    message["headers"] = replaced(message.get("headers", []), *ids)
                 await send(message)
 
-            MutableHeaders(scope=scope)[RUN_ID] = current.run_id
+            run_id = current.run_id.encode()
+            scope["headers"] = replaced(scope["headers"], (_RUN_ID, run_id))
             try:
                 await self._app(scope, receive, send_with_ids)
             except asyncio.CancelledError:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from codeintel_serving.api.headers import header
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -33,12 +34,12 @@ class Hosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] in ("http", "websocket"):
-            headers = Headers(scope=scope)
-            host = _name(headers.get("Host", ""))
+            given = header(scope, b"host")
+            host = _name(given)
             if host not in self._hosts and not _is_address_of(host, scope):
                 raise HTTPException(421, "this server does not answer to that Host; see CODEINTEL_ALLOWED_HOSTS")
-            for origin in headers.getlist("Origin"):
-                if not self._is_own(origin, headers.get("Host", "")):
+            for name, value in scope["headers"]:
+                if name == b"origin" and not self._is_own(value.decode("latin-1"), given):
                     raise HTTPException(403, "pages of that Origin may not call; see CODEINTEL_ALLOWED_ORIGINS")
         await self._app(scope, receive, send)
 

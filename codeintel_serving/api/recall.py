@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from cachetools import LRUCache
-from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from codeintel_serving.api.correlation import caller_of
-from codeintel_serving.models import SearchRequest
+from codeintel_serving.api.bodies import KnownBodies
+from codeintel_serving.api.correlation import caller_in
 from codeintel_serving.services import Services
 
-_MOST_BYTES = 10_000
 _JSON = b"application/json"
-
-
-class KnownBodies:
-    """Bodies that were validated, and what they ask: the same bytes ask the same. For one event loop."""
-
-    def __init__(self, entries: int) -> None:
-        """`entries`: most bodies; 0 keeps none."""
-        self._kept: LRUCache[bytes, SearchRequest] = LRUCache(max(1, entries))
-        self._is_off = entries == 0
-
-    def keep(self, body: bytes, request: SearchRequest) -> None:
-        """Remember what a body asks."""
-        if len(body) <= _MOST_BYTES and not self._is_off:
-            self._kept[body] = request
-
-    def get(self, body: bytes) -> SearchRequest | None:
-        """What the body asks, None when it is not known."""
-        found: SearchRequest | None = self._kept.get(body)
-        return found
 
 
 class Recall:
@@ -59,9 +37,10 @@ class Recall:
         asked = self._known.get(scope["state"]["body"])
         if asked is None or scope["method"] != "POST" or (b"content-type", _JSON) not in scope["headers"]:
             return None
-        caller = caller_of(Request(scope))
+        caller = caller_in(scope)
         opened = await self._services.scopes.opened(asked, caller)
         found = self._services.recall(opened, caller)
-        if found is not None:
-            scope["route"] = self._route
-        return found
+        if found is None:
+            return None
+        scope["route"] = self._route
+        return found.json()

@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute
 
 from codeintel_serving.answer import orchestrator
 from codeintel_serving.answer.events import TraceEvent
+from codeintel_serving.api.bodies import KnownBodies
 from codeintel_serving.api.correlation import PROBLEM_TYPE, caller_of
-from codeintel_serving.api.recall import KnownBodies
 from codeintel_serving.models import AnswerRequest, Envelope, Problem, SearchRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
