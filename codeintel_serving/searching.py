@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import orjson
 
@@ -13,7 +14,7 @@ from codeintel_core.errors import CodeIntelError
 from codeintel_core.home import Home
 from codeintel_core.settings import Settings
 from codeintel_core.stopping import is_given_up
-from codeintel_core.telemetry import Run, metrics
+from codeintel_core.telemetry import Run, StepRecord, metrics
 from codeintel_core.traces.record import AnswerTrace, TraceJournal, stage_rows
 from codeintel_serving import freshness
 from codeintel_serving.freshness import Freshness
@@ -33,6 +34,43 @@ from codeintel_serving.shown import Pages, Shown
 
 _FIELDS = tuple(SearchResponse.model_fields)
 _HITS = metrics.CACHE_REQUESTS.labels("results", "hit")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A page, as the answer of one run."""
+
+    shown: Shown
+    index: Sequence[IndexEntry]
+    run_id: str
+    trace_id: str
+    warnings: Sequence[str]
+    steps: Sequence[StepRecord]
+
+    def response(self) -> SearchResponse:
+        """The answer as its model."""
+        return SearchResponse(
+            results=self.shown.items,
+            index=list(self.index),
+            coverage=self.shown.coverage,
+            budget=self.shown.budget,
+            run_id=self.run_id,
+            trace_id=self.trace_id,
+            warnings=list(self.warnings),
+            stages=stages_of(self.steps),
+        )
+
+    def json(self) -> bytes:
+        """The same as JSON, byte for byte as the model writes it."""
+        parts = {
+            **self.shown.json,
+            "index": b"[" + b",".join(entry.model_dump_json().encode() for entry in self.index) + b"]",
+            "run_id": orjson.dumps(self.run_id),
+            "trace_id": orjson.dumps(self.trace_id),
+            "warnings": orjson.dumps(self.warnings),
+            "stages": orjson.dumps(stage_rows(self.steps)),
+        }
+        return b"{" + b",".join(b'"%s":%s' % (name.encode(), parts[name]) for name in _FIELDS) + b"}"
 
 
 class Searching:
@@ -76,19 +114,10 @@ class Searching:
             shown = self._pages.of(found, of_index, request, resolved)
             index = self._freshness.entries(generations)
             _note(trace, request, shown, index)
-            return SearchResponse(
-                results=shown.items,
-                index=index,
-                coverage=shown.coverage,
-                budget=shown.budget,
-                run_id=current.run_id,
-                trace_id=current.trace_id,
-                warnings=trace.limits,
-                stages=stages_of(current.steps),
-            )
+            return _answer(current, trace, shown, index).response()
 
-    def recall(self, request: SearchRequest, caller: Caller) -> bytes | None:
-        """What `search` would answer, as JSON, when all of it is in memory; None when `search` must be asked.
+    def recall(self, request: SearchRequest, caller: Caller) -> Answered | None:
+        """What `search` would answer when all of it is in memory; None when `search` must be asked.
 
         It waits for nothing, so that the event loop may call it. Access is checked and generations are pinned as for
         any search, and it leaves its run, steps and trace row.
@@ -114,7 +143,7 @@ class Searching:
             return None
         return self._pages.kept(self._results.index(resolved.generations, resolved.scope), request)
 
-    def _recalled(self, request: SearchRequest, caller: Caller, resolved: Resolved, shown: Shown) -> bytes:
+    def _recalled(self, request: SearchRequest, caller: Caller, resolved: Resolved, shown: Shown) -> Answered:
         with recorded(self._asked(request), caller, self._home, self._journal) as (current, trace):
             resolved.note(request.scope)
             note_hit(shown.found, "hit", request.per_file)
@@ -122,7 +151,8 @@ class Searching:
             index = self._freshness.noted(resolved.generations)
             _note(trace, request, shown, index)
             trace.generations = shown.traced["generations"]
-            return _json(current, trace, shown, index)
+            shown.masked = trace.masked = shown.masked or trace.shared()
+            return _answer(current, trace, shown, index)
 
     def _asked(self, request: SearchRequest) -> Asked:
         return Asked(
@@ -134,21 +164,13 @@ class Searching:
 def _note(trace: AnswerTrace, request: SearchRequest, shown: Shown, index: Sequence[IndexEntry]) -> None:
     """Tell the trace row what was found, and how far the index was behind."""
     note_result(trace, shown.found)
-    trace.fusion, trace.candidates, trace.masked = shown.traced["fusion"], shown.traced["candidates"], shown.masked
+    trace.fusion, trace.candidates = shown.traced["fusion"], shown.traced["candidates"]
     note_lags(trace, index)
     told = [*request.scope_warnings, *freshness.warnings(index, shown.coverage)]
     trace.limits = [*told, *shown.found.notes, *shown.suspicions]
     trace.status = "ok" if shown.found.hits else "empty"
 
 
-def _json(run: Run, trace: AnswerTrace, shown: Shown, index: Sequence[IndexEntry]) -> bytes:
-    """The response with this page, byte for byte as the model writes it."""
-    parts = {
-        **shown.json,
-        "index": b"[" + b",".join(entry.model_dump_json().encode() for entry in index) + b"]",
-        "run_id": orjson.dumps(run.run_id),
-        "trace_id": orjson.dumps(run.trace_id),
-        "warnings": orjson.dumps(trace.limits),
-        "stages": orjson.dumps(stage_rows(run.steps)),
-    }
-    return b"{" + b",".join(b'"%s":%s' % (name.encode(), parts[name]) for name in _FIELDS) + b"}"
+def _answer(run: Run, trace: AnswerTrace, shown: Shown, index: Sequence[IndexEntry]) -> Answered:
+    """The page as the answer of this run, with the steps that it has made so far."""
+    return Answered(shown, index, run.run_id, run.trace_id, trace.limits, tuple(run.steps))

@@ -43,7 +43,7 @@ from codeintel_serving.resolving import Resolver
 from codeintel_serving.results import CachedSearch
 from codeintel_serving.run_reports import RunpackWriter
 from codeintel_serving.scope.handles import Scopes
-from codeintel_serving.searching import Searching
+from codeintel_serving.searching import Answered, Searching
 
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
@@ -173,8 +173,8 @@ class Services:
         """
         return self._searching.search(request, caller)
 
-    def recall(self, request: SearchRequest, caller: Caller) -> bytes | None:
-        """What `search` would answer, as JSON, when all of it is in memory; waits for nothing. None: ask `search`."""
+    def recall(self, request: SearchRequest, caller: Caller) -> Answered | None:
+        """What `search` would answer when all of it is in memory; waits for nothing. None: ask `search`."""
         return self._searching.recall(request, caller)
 
     def purge_stamp(self) -> Hashable:

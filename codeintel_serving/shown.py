@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cachetools import LRUCache
@@ -17,7 +17,6 @@ from pydantic import TypeAdapter
 
 from codeintel_core.generations.generation import Generation
 from codeintel_core.retrieval.engine import SearchResult
-from codeintel_core.secrets import redacted_value
 from codeintel_serving import freshness
 from codeintel_serving.budgeting import page
 from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit, suspicions
@@ -30,7 +29,7 @@ _HITS = TypeAdapter(list[SearchHit])
 _Key = tuple[Index, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shown:
     """What a request shows of a result.
 
@@ -40,7 +39,7 @@ class Shown:
         suspicions: warnings about texts that speak to a model.
         json: the parts as JSON, by field of the response.
         traced: columns of the trace row, by name.
-        masked: the same columns as they are stored (`AnswerTrace.masked`).
+        masked: what the trace rows of all who are shown it share (`AnswerTrace.shared`); empty until the first.
     """
 
     found: SearchResult
@@ -50,7 +49,7 @@ class Shown:
     suspicions: list[str]
     json: Mapping[str, bytes]
     traced: Mapping[str, list[dict[str, Any]]]
-    masked: Mapping[str, bytes]
+    masked: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Pages:
@@ -102,8 +101,7 @@ def _shown(found: SearchResult, request: SearchRequest, resolved: Resolved) -> S
         "coverage": coverage.model_dump_json().encode(),
     }
     traced = _traced(found, resolved.generations)
-    masked = {name: redacted_value(rows) for name, rows in traced.items()}
-    return Shown(found, shown.items, shown.budget, coverage, suspicions(found.hits), json, traced, masked)
+    return Shown(found, shown.items, shown.budget, coverage, suspicions(found.hits), json, traced)
 
 
 def _traced(found: SearchResult, generations: Sequence[Generation]) -> dict[str, list[dict[str, Any]]]:

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from codeintel_core.secrets import redacted_value
 from codeintel_core.telemetry import Run, Status, StepRecord, metrics
 from codeintel_core.traces.journal import Journal
 
@@ -18,6 +19,11 @@ _MAY_BE_NAN = ("confidence", "time_to_first_token_ms", "tokens_per_second")
 """Columns that say NaN for "there is none"; JSON has no NaN, so journals hold null."""
 READ = "read"
 """Kind of the feedback row that a server writes when a session reads a file; the others are what callers say."""
+_OF_REQUEST = frozenset(
+    {"trace_id", "run_id", "session_id", "otel_trace_id", "surface", "asked_at", "lags", "stages", "latency_ms",
+     "limits", "status", "error", "stopped_because"}
+)  # fmt: skip
+"""Columns that differ between two requests for the same page."""
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 
 
@@ -61,7 +67,7 @@ class AnswerTrace:
     error: str = ""
     stopped_because: str = ""
     masked: Mapping[str, bytes] = field(default_factory=dict)
-    """Columns as they are stored (`redacted_value`), where many rows share them; their fields here hold the same."""
+    """`shared` of another row of the same page; the fields of these columns here hold the same."""
 
     def close(self, run: Run) -> AnswerTrace:
         """Take over the steps and times of the run; what still runs is ended as cancelled."""
@@ -77,8 +83,21 @@ class AnswerTrace:
 
     def as_row(self) -> dict[str, Any]:
         """Plain values; `asked_at` in ISO 8601, NaN as None, valid Unicode."""
-        row = {name: getattr(self, name) for name in _COLUMNS}  # not `asdict`: it copies every list deeply
-        row["asked_at"] = self.asked_at.isoformat()
+        return self._of_request() | self._of_page()
+
+    def shared(self) -> dict[str, bytes]:
+        """What all requests for the same page have, as it is stored: the `masked` of their rows."""
+        return {name: redacted_value(value) for name, value in self._of_page().items()}
+
+    def unmasked(self) -> dict[str, Any]:
+        """`as_row` without what is in `masked`."""
+        return self._of_request() if self.masked else self.as_row()
+
+    def _of_request(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _OF_REQUEST} | {"asked_at": self.asked_at.isoformat()}
+
+    def _of_page(self) -> dict[str, Any]:
+        row = {name: getattr(self, name) for name in _OF_PAGE}  # not `asdict`: it copies every list deeply
         row["query"] = self.query.encode("utf-8", "replace").decode()  # lone surrogates are not JSON
         row["query_digest"] = sha256(row["query"].strip().encode()).hexdigest()[:16]
         for name in _MAY_BE_NAN:
@@ -94,7 +113,7 @@ def stage_rows(steps: Iterable[StepRecord]) -> list[dict[str, Any]]:
     ]
 
 
-_COLUMNS = [one.name for one in fields(AnswerTrace) if one.name != "masked"]
+_OF_PAGE = tuple(one.name for one in fields(AnswerTrace) if one.name not in _OF_REQUEST | {"masked"})
 
 
 class TraceJournal(Journal):
@@ -107,12 +126,14 @@ class TraceJournal(Journal):
     def write(self, trace: AnswerTrace) -> bool:
         """Append one row; False when it could not be stored."""
         try:
-            row = trace.as_row() | dict.fromkeys(self._left_out, "")
+            row = trace.unmasked() | dict.fromkeys(self._left_out, "")
         except (ValueError, TypeError):
             metrics.TRACES_DROPPED.inc()
             return False
-        masked = {name: value for name, value in trace.masked.items() if name not in self._left_out}
-        return self.append(trace.asked_at, {name: row[name] for name in row if name not in masked}, masked)
+        masked = trace.masked
+        if masked and self._left_out:
+            masked = {name: value for name, value in masked.items() if name not in self._left_out}
+        return self.append(trace.asked_at, row, masked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def fresh(workshop: Workshop) -> Iterator[Services]:
 
 def recalled(services: Services, request: SearchRequest, caller: Caller = CALLER) -> dict[str, Any] | None:
     found = services.recall(request, caller)
-    return None if found is None else orjson.loads(found)
+    return None if found is None else orjson.loads(found.json())
 
 
 def rows(workshop: Workshop) -> dict[str, dict[str, Any]]:
@@ -65,8 +65,10 @@ def test_a_page_in_memory_is_what_the_search_answered(
     again = fresh.search(request, CALLER)
     hits = metrics.CACHE_REQUESTS.labels("results", "hit")
     counted = hits._value.get()
-    raw = fresh.recall(request, CALLER)
-    assert raw is not None
+    in_memory = fresh.recall(request, CALLER)
+    assert in_memory is not None
+    raw = in_memory.json()
+    assert in_memory.response().model_dump_json().encode() == raw
     assert hits._value.get() == counted + 1
     found = orjson.loads(raw)
     same = again.model_copy(update={"run_id": found["run_id"], "trace_id": found["trace_id"], "stages": []})
@@ -142,8 +144,9 @@ def test_nobody_gets_the_page_of_who_sees_more(
     for caller, mine, other in zip(callers, tenants, reversed(tenants), strict=True):
         until(lambda caller=caller: tenant_services.search(request, caller) and tenant_services.recall(request, caller))
         tenant_services.search(request, caller)
-        raw = tenant_services.recall(request, caller)
-        assert raw is not None
+        in_memory = tenant_services.recall(request, caller)
+        assert in_memory is not None
+        raw = in_memory.json()
         assert mine.canary in raw.decode()
         assert not any(secret in raw.decode() for secret in other.secrets)
     secret, _ = keys.create(shared.home.keys, permissions=[Permission.ANSWER], repos=["amber-*"])
