@@ -7,18 +7,17 @@ others in the thread that waits for them.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import Context
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded
 from codeintel_core.retrieval.fusion import Ranked
-from codeintel_core.stopping import Work, part
+from codeintel_core.stopping import is_given_up, part
 from codeintel_core.telemetry import Status, Step, metrics, note, step
 from codeintel_core.telemetry.steps import detail_of
 
@@ -27,7 +26,6 @@ CHANNELS = (DENSE, LEXICAL, SYMBOLS, SPARSE, EXACT, REGEX)
 COCITATION = "cocitation"
 """Beside `CHANNELS`, which search side by side: it follows from what they found."""
 _NOTHING: Ranked = (np.empty(0, np.int64), np.empty(0, np.float32))
-_NOBODY_WAITS = "nobody waits for it any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,8 @@ class ChannelResult:
     reason: str = ""
 
 
+_TIMED_OUT = ChannelResult(_NOTHING, Status.TIMED_OUT, "ran past its deadline")
+_CANCELLED = ChannelResult(_NOTHING, Status.CANCELLED, "nobody waits for it any more")
 Search = Callable[[], Ranked]
 
 
@@ -72,36 +72,44 @@ class ChannelPools:
 
         What runs past the deadline is stopped; raises `asyncio.CancelledError` when the current work is given up.
         """
-        started: dict[str, tuple[Step, Work, Future[Ranked]]] = {}
         results: dict[str, ChannelResult] = {}
+        channels: dict[str, _Channel] = {}
         for name, search in searches.items():
             if isinstance(search, Skipped):
                 note(f"retrieve.{name}", Status.SKIPPED, search.reason)
                 results[name] = ChannelResult(_NOTHING, Status.SKIPPED, search.reason)
             else:
-                channel_step, work = step(f"retrieve.{name}"), part()
-                with channel_step.around():  # what the search records belongs to its channel
-                    context = work.context()
-                if isinstance(search, AtOnce):
-                    future = _done(context, search.search)
-                else:
-                    future = self._pools[name].submit(context.run, search)
-                started[name] = (channel_step, work, future)
-        for name, (channel_step, work, future) in started.items():
-            results[name] = _collect(channel_step, work, future, deadline)
+                channels[name] = _Channel(step(f"retrieve.{name}"), search)
+        results |= self._run(channels, deadline)
         for name, result in results.items():
             metrics.CHANNEL_RESULTS.labels(name, result.status.value).inc()
-        if any(result.status is Status.CANCELLED for result in results.values()):
-            raise asyncio.CancelledError(_NOBODY_WAITS)
-        return {name: results[name] for name in searches}
+        return {name: _waited_for(results[name]) for name in searches}
 
     def again(self, name: str, kind: str, search: Search, deadline: Deadline) -> ChannelResult:
         """Run one more search of a channel, as a step of the given kind."""
-        search_step, work = step(kind), part()
-        result = _collect(search_step, work, self._pools[name].submit(work.context().run, search), deadline)
-        if result.status is Status.CANCELLED:
-            raise asyncio.CancelledError(_NOBODY_WAITS)
-        return result
+        return _waited_for(self._run({name: _Channel(step(kind), search)}, deadline)[name])
+
+    def _run(self, channels: Mapping[str, _Channel], deadline: Deadline) -> dict[str, ChannelResult]:
+        """How each channel ended; those that are done at once come last, while the others work."""
+        work, ended = part(), _Ended(len(channels))
+        work.gone.add_done_callback(ended.stop_waiting)
+        futures = []
+        for name, channel in sorted(channels.items(), key=lambda one: isinstance(one[1].search, AtOnce)):
+            with channel.step.around():  # what the search records belongs to its channel
+                context = work.context()
+            if isinstance(channel.search, AtOnce):
+                context.run(channel.run, channel.search.search, ended)
+            else:
+                futures.append(self._pools[name].submit(context.run, channel.run, channel.search, ended))
+        ended.wait(deadline)
+        left = _CANCELLED if work.is_given_up else _TIMED_OUT
+        results = {name: channel.end(left) for name, channel in channels.items()}
+        work.end()
+        if any(result is left for result in results.values()):
+            work.give_up()
+            for future in futures:
+                future.cancel()
+        return results
 
     def close(self) -> None:
         """Stop the pools without waiting for hung native calls."""
@@ -109,42 +117,70 @@ class ChannelPools:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _done(context: Context, search: Search) -> Future[Ranked]:
-    """What a pool gives back once its thread has searched."""
-    future = Future[Ranked]()
-    try:
-        future.set_result(context.run(search))
-    except BaseException as error:  # whoever collects the result looks at it
-        future.set_exception(error)
-    return future
+class _Ended:
+    """Lets one thread sleep until so many channels have ended: woken by each, it would take their interpreter."""
+
+    def __init__(self, channels: int) -> None:
+        self._left, self._lock, self._all = channels, threading.Lock(), threading.Event()
+
+    def one_more(self) -> None:
+        """One channel has ended."""
+        with self._lock:
+            self._left -= 1
+            is_last = not self._left
+        if is_last:
+            self._all.set()
+
+    def stop_waiting(self, _: object) -> None:
+        """Nobody waits for them any more."""
+        self._all.set()
+
+    def wait(self, deadline: Deadline) -> None:
+        """Until all have, nobody waits any more, or the deadline has passed."""
+        if self._left:
+            self._all.wait(deadline.remaining_s)
 
 
-def _collect(channel_step: Step, work: Work, future: Future[Ranked], deadline: Deadline) -> ChannelResult:
-    detail = ""
-    if not future.done():
-        awaited: list[Future[Any]] = [future, work.gone]
-        wait(awaited, timeout=deadline.remaining_s, return_when=FIRST_COMPLETED)
-    is_cancelled = work.is_given_up
-    work.end()
+class _Channel:
+    """A search on its way; whoever is first says how it ended: its thread, or who does not wait for it any more."""
+
+    def __init__(self, its_step: Step, search: Search | AtOnce) -> None:
+        self.step, self.search = its_step, search
+        self._result: ChannelResult | None = None
+        self._lock = threading.Lock()
+
+    def run(self, search: Search, ended: _Ended) -> None:
+        """Search, in the channel's thread."""
+        result, detail = _outcome(search)
+        self.end(result, detail)
+        ended.one_more()
+
+    def end(self, result: ChannelResult, detail: str = "") -> ChannelResult:
+        """How it ended: like this, unless it had ended before."""
+        with self._lock:
+            if self._result is None:
+                self._result = result
+                if result.status is Status.COMPLETED:
+                    hits = len(result.ranked[0])
+                    self.step.set(hits=hits)
+                    metrics.CHANNEL_CANDIDATES.labels(self.step.kind.removeprefix("retrieve.")).observe(hits)
+                self.step.end(result.status, result.reason, detail)
+            return self._result
+
+
+def _outcome(search: Search) -> tuple[ChannelResult, str]:
+    """What a search found, or why it found nothing; and what went wrong, for its step."""
     try:
-        if not future.done():
-            work.give_up()
-            future.cancel()
-            raise DeadlineExceeded("")
-        ranked = future.result()
+        return ChannelResult(search(), Status.COMPLETED), ""
     except (DeadlineExceeded, TimeoutError, asyncio.CancelledError):
-        if is_cancelled:
-            result = ChannelResult(_NOTHING, Status.CANCELLED, _NOBODY_WAITS)
-        else:
-            result = ChannelResult(_NOTHING, Status.TIMED_OUT, "ran past its deadline")
+        return _CANCELLED if is_given_up() else _TIMED_OUT, ""
     except CodeIntelError as error:
-        result = ChannelResult(_NOTHING, Status.FAILED, str(error))
+        return ChannelResult(_NOTHING, Status.FAILED, str(error)), ""
     except Exception as error:  # a broken channel must not take the others down; the step names it
-        result = ChannelResult(_NOTHING, Status.FAILED, type(error).__name__)
-        detail = detail_of(error)
-    else:
-        channel_step.set(hits=len(ranked[0]))
-        metrics.CHANNEL_CANDIDATES.labels(channel_step.kind.removeprefix("retrieve.")).observe(len(ranked[0]))
-        result = ChannelResult(ranked, Status.COMPLETED)
-    channel_step.end(result.status, result.reason, detail)
+        return ChannelResult(_NOTHING, Status.FAILED, type(error).__name__), detail_of(error)
+
+
+def _waited_for(result: ChannelResult) -> ChannelResult:
+    if result.status is Status.CANCELLED:
+        raise asyncio.CancelledError(result.reason)
     return result
