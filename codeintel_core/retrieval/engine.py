@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -184,8 +184,10 @@ class SearchEngine:
                 limit=limit,
                 feedback=self._feedback,
             )
-            current.set(depth=plan.depth, hydrated=plan.hydrated, reason=plan.reason)
-            current.set(feedback=plan.feedback, feedback_reason=plan.feedback_reason)
+            current.set(
+                depth=plan.depth, hydrated=plan.hydrated, reason=plan.reason,
+                feedback=plan.feedback, feedback_reason=plan.feedback_reason,
+            )  # fmt: skip
         names = CHANNELS_OF[mode]
         patterns, is_mixed = patterns_of(mode, query, asked), len(names) > 1
         request = Request(query, asked, generations, scope, plan.depth, deadline, patterns, is_mixed)
@@ -226,10 +228,11 @@ class SearchEngine:
             current.set(**{f"from_{name}": found_by[name] for name in completed})
         for name, count in found_by.items():
             metrics.CHANNEL_CONTRIBUTION.labels(name).inc(count)
+        effects = scored.effects(ranks)
         hits = [
             Hit(
                 chunk, owners[i].manifest.gen_id, rank, scored.scores[i], fused[i], ranks[i],
-                {name: round(effect, 6) for name, effect in scored.effects[i].items()},
+                {name: round(effect, 6) for name, effect in effects[i].items()},
                 _matches(chunk, patterns),
             )
             for rank, chunk in enumerate(shown, 1)
@@ -270,7 +273,7 @@ class SearchEngine:
         """Do what the gate lets through: widen the words' result in place; returns how many candidates to read."""
         completed = {name: r.ranked for name, r in results.items() if r.status is Status.COMPLETED}
         with step("gate.secondary") as current:
-            fan_out = len({id(owner) for owner in request.owners.values()})
+            fan_out = len(set(request.owners.values()))
             decided = gate(plan, completed, fan_out, request.deadline)
             current.set(feedback=decided.feedback, feedback_reason=decided.feedback_reason)
             current.set(hydrated=decided.hydrated, hydrated_reason=decided.hydrated_reason, fan_out=fan_out)
@@ -319,12 +322,11 @@ def _of_catalogs(
     scope: Scope,
 ) -> dict[int, _Found]:
     """What is read of chunks from the catalogs of the generations that hold them, the scope checked again."""
-    by_generation: dict[str, tuple[Generation, list[int]]] = {}
+    by_generation: defaultdict[Generation, list[int]] = defaultdict(list)
     for chunk_id in wanted:
-        owner = owners[chunk_id]
-        by_generation.setdefault(owner.manifest.gen_id, (owner, []))[1].append(chunk_id)
+        by_generation[owners[chunk_id]].append(chunk_id)
     found: dict[int, _Found] = {}
-    for generation, ids in by_generation.values():
+    for generation, ids in by_generation.items():
         if scope.repos and generation.repo not in scope.repos:
             continue
         found.update(read(generation.catalog, ids, scope))

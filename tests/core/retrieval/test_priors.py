@@ -52,14 +52,15 @@ def test_ties_are_broken_by_id() -> None:
 def test_a_name_in_a_sentence_counts_half() -> None:
     chunks = {1: _CHUNK._replace(chunk_id=1, name="append", symbol="Ledger.append")}
     alone, inside = (
-        priors.apply(query, {1: 0.5}, chunks).effects[1]["defines"] for query in ("append", "what does `append` do")
+        priors.apply(query, {1: 0.5}, chunks).effects([1])[1]["defines"]
+        for query in ("append", "what does `append` do")
     )
     assert alone == 2 * inside > 0
 
 
 def test_a_plain_word_is_not_a_name() -> None:
     chunks = {1: _CHUNK._replace(chunk_id=1, name="append")}
-    assert "defines" not in priors.apply("how to append a line", {1: 0.5}, chunks).effects[1]
+    assert "defines" not in priors.apply("how to append a line", {1: 0.5}, chunks).effects([1])[1]
 
 
 @pytest.mark.parametrize("path", ["src/__init__.py", "lib/index.js", "app/_compat.py", "src/legacy/a.py", "a.pyi"])
@@ -81,13 +82,14 @@ _FUSED = {1: 0.9, 2: 0.8, 3: 0.7}
 
 def test_the_effects_explain_the_score() -> None:
     scored = priors.apply("ledger `append`", _FUSED, _MANY)
+    effects = scored.effects(_FUSED)
     for chunk_id, score in scored.scores.items():
-        assert score == pytest.approx(_FUSED[chunk_id] + sum(scored.effects[chunk_id].values()))
-    assert set().union(*scored.effects.values()) == set(priors.PRIORS)
+        assert score == pytest.approx(_FUSED[chunk_id] + sum(effects[chunk_id].values()))
+    assert set().union(*effects.values()) == set(priors.PRIORS)
 
 
 @pytest.mark.parametrize("name", priors.PRIORS)
 def test_each_prior_can_be_left_out(name: str) -> None:
     scored = priors.apply("ledger `append`", _FUSED, _MANY, without={name})
-    assert name not in set().union(*scored.effects.values())
+    assert name not in set().union(*scored.effects(_FUSED).values())
     assert scored.scores != priors.apply("ledger `append`", _FUSED, _MANY).scores
