@@ -346,7 +346,7 @@ def _whole(order: Sequence[int], owners: Mapping[int, Generation], at_once: int)
 def _ranks(channels: Mapping[str, fusion.Ranked], shown: frozenset[int]) -> dict[int, dict[str, ChannelRank]]:
     ranks: dict[int, dict[str, ChannelRank]] = {chunk_id: {} for chunk_id in shown}
     for name, (ids, scores) in channels.items():
-        for rank, (chunk_id, score) in enumerate(zip(ids.tolist(), scores.tolist(), strict=True), 1):
+        for at, chunk_id in enumerate(ids.tolist()):
             if chunk_id in shown:
-                ranks[chunk_id][name] = ChannelRank(rank, round(score, 6))
+                ranks[chunk_id][name] = ChannelRank(at + 1, round(float(scores[at]), 6))
     return ranks
