@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, aclosing, suppress
@@ -61,13 +62,20 @@ _LEFT_S, _LATE_S = 0.3, 0.03  # how long the end of an answer waits for what it 
 
 async def events(services: Services, request: AnswerRequest, caller: Caller) -> AsyncGenerator[Event]:
     """The events of one answer; the last is always the trace. Errors are events, not exceptions."""
-    queue: asyncio.Queue[Event | None] = asyncio.Queue()
-    pipeline = _Pipeline(services, request, caller, queue.put_nowait)
-    task = asyncio.create_task(pipeline.run())
-    task.add_done_callback(lambda _: queue.put_nowait(None))
+    happened, news = deque[Event](), asyncio.Event()
+
+    def emit(event: Event) -> None:
+        happened.append(event)
+        news.set()
+
+    task = asyncio.create_task(_Pipeline(services, request, caller, emit).run())
+    task.add_done_callback(lambda _: news.set())
     try:
-        while (event := await queue.get()) is not None:
-            yield event
+        while happened or not task.done():
+            await news.wait()
+            news.clear()
+            while happened:
+                yield happened.popleft()
     finally:
         task.cancel()
         await asyncio.wait([task])
