@@ -7,6 +7,7 @@ faster depends on the share. Ours gets chunk ids and has to find their positions
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def _at_size(size: int) -> Rows:
             params = _parameters(faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)), choice.operating)
             taken: tuple[list[float], ...] = ([], [], [])
             for query in queries[:_QUERIES]:
-                works = (
+                works: tuple[Callable[[], object], ...] = (
                     partial(ours.search, query, _TOP, ids[scope]),
                     partial(_gather, vectors, scope, query),
                     partial(bare.search, query.reshape(1, -1), _TOP, params=params),
