@@ -143,7 +143,7 @@ class Catalog:
         except GenerationCorrupt:
             self._database.close()
             raise
-        self.symbols = SymbolTable(self._database)
+        self.symbols = SymbolTable(self._database, self._definitions)
 
     def _hidden(self) -> set[str]:
         """Paths whose rows under the overlay are not to be seen."""

@@ -38,6 +38,10 @@ class MappedRows:
             why = str(error).splitlines()[0]
             raise GenerationCorrupt(f"{path.name} cannot be opened: {why}") from None
 
+    def has(self, columns: Sequence[str]) -> bool:
+        """Whether it has all of these columns."""
+        return set(columns) <= set(self._rows.schema.names)
+
     def columns(self, columns: Sequence[str]) -> pa.RecordBatch:
         """These columns of all rows."""
         return self._rows.select(list(columns))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from codeintel_core.database import Database, Query
 from codeintel_core.deadline import Deadline
+from codeintel_core.definition_rows import DefinitionRows
 from codeintel_core.scope import Scope
 
 
@@ -29,8 +30,9 @@ _COLUMNS = ", ".join(SymbolRow.__slots__)
 class SymbolTable:
     """Looks symbols up in one catalog."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, definitions: DefinitionRows) -> None:
+        """`definitions`: those of the same catalog, for those of a name."""
+        self._database, self._definitions = database, definitions
 
     def definitions_in(self, path: str) -> list[SymbolRow]:
         """The definitions of a file, in its order."""
@@ -50,9 +52,11 @@ class SymbolTable:
             pattern: an RE2 pattern for the whole name, or the whole symbol.
             kind: of definitions, such as function or class; '' for any.
         """
-        query = Query(f"SELECT {_COLUMNS} FROM symbols").where("role = $role", role=role)  # noqa: S608
         if name and not is_unicode(name):
             return []
+        if name and role == "definition" and not pattern and not scope.filters_chunks and self._definitions.have_places:
+            return self._defined(name, kind, limit)
+        query = Query(f"SELECT {_COLUMNS} FROM symbols").where("role = $role", role=role)  # noqa: S608
         if name and role == "reference":
             query = query.where("name = $name", name=last_part(name))
         elif name:
@@ -72,6 +76,18 @@ class SymbolTable:
             query = query.where(f"path IN ({inside.sql})", **inside.values)
         order = "length(symbol), symbol, path, start_line" if role == "definition" else "path, start_line, symbol"
         return self._found(query.then(f"ORDER BY {order} LIMIT $limit", limit=limit), deadline)
+
+    def _defined(self, name: str, kind: str, limit: int) -> list[SymbolRow]:
+        """`find`, of definitions of a name anywhere: without a query, whose planning takes longer than the rest."""
+        found = [
+            SymbolRow(
+                row.path, row.language, row.name, row.symbol, row.kind, "definition", row.start_line, row.end_line
+            )
+            for row in self._definitions.places(last_part(name))
+            if name in (row.name, row.symbol) or row.symbol.endswith(f".{name}")
+            if not kind or row.kind == kind
+        ]
+        return sorted(found, key=lambda row: (len(row.symbol), row.symbol, row.path, row.start_line))[:limit]
 
     def paths_defining(self, name: str) -> set[str]:
         """Paths of the files that define the name."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from cachetools import LRUCache
+
 from codeintel_core.catalog import Catalog, ChunkRow
 from codeintel_core.chunking.rows import FileRow
+from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError, GenerationCorrupt
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.leases import ReaderLease
@@ -22,9 +27,11 @@ from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.objects import ObjectReader
 from codeintel_core.repository.texts import KeptTexts
+from codeintel_core.scope import Scope
 from codeintel_core.telemetry import step
 
 _MOST_FILES = 1_024
+_MANY_FILES, _MOST_LISTS = 5_000, 4
 _texts = KeptTexts()
 _cited = KeptTexts(16 << 20)
 
@@ -35,7 +42,6 @@ class Generation:
     Attributes:
         manifest: its facts.
         catalog: hydration and scopes.
-        file: as `catalog.file`; the last paths that were asked for are known without a query.
         dense: the dual dense index.
         lexical: the Lucene index, or None when it cannot be used (`lexical_error` says why).
         sparse: the impact index, or None when there is none or it cannot be used (`sparse_error` says why).
@@ -53,7 +59,10 @@ class Generation:
         self._lease: ReaderLease | None = None
         self.dense = _open_dense(folder, manifest, device)
         self.catalog = Catalog(folder / "catalog.duckdb")
-        self.file = lru_cache(_MOST_FILES)(self.catalog.file)
+        self._has_many = manifest.counts.files > _MANY_FILES
+        self._file = lru_cache(_MOST_FILES)(self.catalog.file)
+        self._by_path: dict[str, FileRow] | None = None
+        self._lists: LRUCache[tuple[Scope, bool], Sequence[FileRow]] = LRUCache(_MOST_LISTS)
         self.lexical, self.lexical_error = _open_lucene(folder / "lucene")
         self.sparse, self.sparse_error = None, manifest.sparse.reason
         if manifest.sparse.is_there:
@@ -93,6 +102,29 @@ class Generation:
             data = self._git.blob_at(self.manifest.commit, path)
         return None if data is None else self.cleaned(data)
 
+    def file(self, path: str) -> FileRow | None:
+        """As `catalog.file`, without a query but for the first one; of many files the last that were asked for."""
+        if self._has_many:
+            return self._file(path)
+        if self._by_path is None:
+            self._by_path = {file.path: file for file in self.files(Scope())}
+        return self._by_path.get(path)
+
+    def files(self, scope: Scope, *, readable: bool = False, deadline: Deadline | None = None) -> Sequence[FileRow]:
+        """As `catalog.files`; unless they are many, the last that were asked for are known without a query."""
+        if self._has_many:
+            return self.catalog.files(scope, readable=readable, deadline=deadline)
+        key = replace(scope, repos=()), readable
+        with self._lock:
+            found: Sequence[FileRow] | None = self._lists.get(key)
+        if found is None:
+            found = self.catalog.files(scope, deadline=deadline) if not readable else [
+                file for file in self.files(scope, deadline=deadline) if not file.skip_reason
+            ]  # fmt: skip
+            with self._lock:
+                self._lists[key] = found
+        return found
+
     def cleaned(self, data: bytes) -> bytes:
         """The whole content of a file as it may be shown: secrets and what was purged masked, byte for byte."""
         return self._masks.data(data)
@@ -112,19 +144,22 @@ class Generation:
             GitFailed: a blob is missing from the mirror.
         """
         stamp, is_hidden = self._masks.stamp(), self._masks.hidden_now()
-        files = [file for file in files if not is_hidden(file.path, file.blob)]
-        if sum(file.size_bytes for file in files) > _texts.most_bytes // 2:  # they would only displace each other
+        if is_hidden is not None:
+            files = [file for file in files if not is_hidden(file.path, file.blob)]
+        if sum([file.size_bytes for file in files]) > _texts.most_bytes // 2:  # they would only displace each other
             yield from self._read(files)
             return
-        known = _texts.known(self._git.path, stamp, [(file.blob, file.encoding) for file in files])
-        with closing(self._read([file for file in files if (file.blob, file.encoding) not in known])) as others:
-            for file in files:
-                name = file.blob, file.encoding
-                if name in known:
-                    yield file, known[name]
+        mirror = os.fspath(self._git.path)
+        names = [(mirror, file.blob, file.encoding) for file in files]
+        known = _texts.known(mirror, stamp, names)
+        unknown = [file for file, text in zip(files, known, strict=True) if text is None]
+        with closing(self._read(unknown)) as others:
+            for file, name, text in zip(files, names, known, strict=True):
+                if text is not None:
+                    yield file, text
                     continue
                 yield (read := next(others))
-                _texts.keep(self._git.path, stamp, name, read[1])
+                _texts.keep(mirror, stamp, name, read[1])
 
     def _read(self, files: Sequence[FileRow]) -> Generator[tuple[FileRow, bytes]]:
         if not files:
@@ -143,13 +178,14 @@ class Generation:
         Files that were read lately are not read again: what a commit names never changes, and a purge is noticed.
         """
         stamp, commit = self._masks.stamp(), self.manifest.commit
-        names = [(commit, path) for path in dict.fromkeys(chunk.path for chunk in chunks)]
-        known = _cited.known(self._git.path, stamp, names)
-        masked = {path: text for (_, path), text in known.items()}
-        missing = [path for _, path in names if path not in masked]
+        mirror = os.fspath(self._git.path)
+        names = [(mirror, commit, path) for path in dict.fromkeys(chunk.path for chunk in chunks)]
+        known = zip(names, _cited.known(mirror, stamp, names), strict=True)
+        masked = {path: text for (*_, path), text in known if text is not None}
+        missing = [path for *_, path in names if path not in masked]
         for path, data in self._objects.files_at(commit, missing).items() if missing else ():
             masked[path] = self.cleaned(data)
-            _cited.keep(self._git.path, stamp, (commit, path), masked[path])
+            _cited.keep(mirror, stamp, (mirror, commit, path), masked[path])
         return [
             not self._masks.hides(chunk.path, chunk.blob) and _is_span(chunk, masked.get(chunk.path))
             for chunk in chunks

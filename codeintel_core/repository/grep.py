@@ -24,7 +24,11 @@ class MatchingLine:
 
 
 class LinePattern:
-    """A compiled pattern that is looked for line by line."""
+    """A compiled pattern that is looked for line by line.
+
+    Attributes:
+        part: what is part of every match, b'' when that is not known: without it in a text, RE2 need not look.
+    """
 
     def __init__(self, pattern: str, *, is_regex: bool, case_sensitive: bool) -> None:
         """Raises `InvalidPattern` naming what is wrong and where."""
@@ -36,6 +40,7 @@ class LinePattern:
         # The rest of the line goes with a match, so that a line matches once.
         whole = f"(?m)(?:{pattern if is_regex else re2.escape(pattern)})[^\n]*"
         self._regexp = patterns.compiled(whole, case_sensitive=case_sensitive, within_lines=True)
+        self.part = pattern.encode() if case_sensitive and not is_regex else b""
 
     def count(self, data: bytes) -> int:
         """How many lines match."""

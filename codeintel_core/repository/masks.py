@@ -33,11 +33,12 @@ class Masks:
 
     def hides(self, path: str, blob: str) -> bool:
         """Whether a file was purged as a whole."""
-        return self.hidden_now()(path, blob)
+        return self._purged.get().skips(self._mirror.parent.name, path, blob)
 
-    def hidden_now(self) -> Callable[[str, str], bool]:
-        """`hides` by the list as it is now: one look at it for many files."""
-        return partial(self._purged.get().skips, self._mirror.parent.name)
+    def hidden_now(self) -> Callable[[str, str], bool] | None:
+        """`hides` by the list as it is now: one look at it for many files. None: it hides no file."""
+        now = self._purged.get()
+        return partial(now.skips, self._mirror.parent.name) if now.paths or now.blobs else None
 
     def stamp(self) -> Stamp:
         """Tells the list that counts now from the next."""

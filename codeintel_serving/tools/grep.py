@@ -23,6 +23,7 @@ MAX_CONTEXT = 20
 MAX_COUNTED = 100_000
 MAX_LINES = 5_000
 _MOST_GROUPS = 100
+_LOOK_BYTES = 1 << 20  # of text between two looks at the deadline: less than a millisecond
 
 
 class Group(StrEnum):
@@ -86,35 +87,38 @@ def _grep(call: Call[GrepRequest]) -> GrepResponse:
     counts, files = Counter[str](), 0
     lines: list[Line] = []
     with step("grep", regex=request.regex, context=request.context) as current:
-        searched = scanned = 0
+        searched = scanned = look_at = total = 0
         for generation in call.resolved.generations:
-            readable = generation.catalog.files(call.resolved.scope, readable=True, deadline=call.deadline)
+            readable = generation.files(call.resolved.scope, readable=True, deadline=call.deadline)
             for file, data in generation.texts(readable):
-                call.deadline.check("grep")
+                if scanned >= look_at:
+                    call.deadline.check("grep")
+                    look_at = scanned + _LOOK_BYTES
                 searched, scanned = searched + 1, scanned + len(data)
-                found = pattern.count(data)
-                if found:
-                    files += 1
-                    counts[_group(request.group_by, generation.repo, file)] += found
-                    most = MAX_LINES - len(lines)
-                    lines += [
-                        Line(
-                            id=f"{generation.repo}:{file.path}:{line.line}",
-                            repo=generation.repo,
-                            path=file.path,
-                            line=line.line,
-                            text=line.text,
-                            before=list(line.before),
-                            after=list(line.after),
-                        )
-                        for line in pattern.lines(data, request.context, most)
-                    ]
-                if counts.total() >= MAX_COUNTED:
+                if pattern.part not in data or not (found := pattern.count(data)):
+                    continue
+                files, total = files + 1, total + found
+                counts[_group(request.group_by, generation.repo, file)] += found
+                most = MAX_LINES - len(lines)
+                lines += [
+                    Line(
+                        id=f"{generation.repo}:{file.path}:{line.line}",
+                        repo=generation.repo,
+                        path=file.path,
+                        line=line.line,
+                        text=line.text,
+                        before=list(line.before),
+                        after=list(line.after),
+                        suspicious=[],  # pydantic would copy a default deeply for every line
+                    )
+                    for line in pattern.lines(data, request.context, most)
+                ]
+                if total >= MAX_COUNTED:
                     break
-            if counts.total() >= MAX_COUNTED:
+            if total >= MAX_COUNTED:
                 call.warnings.append(f"counting stopped at {MAX_COUNTED} lines; narrow the pattern or the scope")
                 break
-        current.set(files=searched, scanned_bytes=scanned, matches=counts.total())
+        current.set(files=searched, scanned_bytes=scanned, matches=total)
     if len(lines) == MAX_LINES:
         call.warnings.append(f"only the first {MAX_LINES} matching lines can be shown; narrow the pattern or the scope")
     shown, spent = _counts(counts, request.max_tokens // 2)
@@ -128,9 +132,9 @@ def _grep(call: Call[GrepRequest]) -> GrepResponse:
     return call.respond(
         GrepResponse,
         page.budget,
-        total=counts.total(),
+        total=total,
         files=files,
-        complete=counts.total() < MAX_COUNTED,
+        complete=total < MAX_COUNTED,
         counts=shown,
         lines=page.items,
     )
@@ -162,7 +166,8 @@ def _counts(counts: Counter[str], most_tokens: int) -> tuple[list[Count], int]:
 
 def _tagged(line: Line) -> Line:
     """With its signs: not looked for in the many lines that do not get onto the page."""
-    return line.model_copy(update={"suspicious": list(signs("\n".join([*line.before, line.text, *line.after])))})
+    found = signs("\n".join([*line.before, line.text, *line.after]))
+    return line.model_copy(update={"suspicious": list(found)}) if found else line
 
 
 def _shorter(line: Line, rung: Rung) -> Line:

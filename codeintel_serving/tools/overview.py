@@ -88,7 +88,7 @@ def _ranked(
     table = generation.catalog.symbols
     definitions = table.definitions(scope, call.deadline)
     uses = table.uses(MOST_DEFINITIONS, call.deadline)
-    minor = {file.path for file in generation.catalog.files(scope, readable=True) if file.file_class != "source"}
+    minor = {file.path for file in generation.files(scope, readable=True) if file.file_class != "source"}
     return rank(definitions, uses, focus=_focus(definitions, words), minor=minor)
 
 

@@ -62,7 +62,7 @@ def _tree(call: Call[TreeRequest]) -> TreeResponse:
         entries: list[Entry] = []
         for generation in generations:
             if repo in ("", generation.repo):
-                files = _inside(generation.catalog.files(scope, deadline=call.deadline), folder)
+                files = _inside(generation.files(scope, deadline=call.deadline), folder)
                 chosen = [file for file in files if wanted is None or wanted.fullmatch(file.path)]
                 entries += _entries(generation.repo, folder, request.depth, chosen)
         if folder and not entries and not request.pattern:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -199,6 +200,9 @@ def test_an_overlay_on_an_overlay_equals_a_catalog_written_at_once(tmp_path: Pat
             assert opened.count() == len(expected)
             names = {row["name"] for files in (_V1, *_LATER) for row in specimen.chunk_rows("demo", files)}
             assert opened.definitions(sorted(names), Scope(), 100) == _defined("demo", now)
+            find = partial(opened.symbols.find, role="definition", limit=3)
+            for name in (*names, *(defined[2] for defined in _defined("demo", now)), "nowhere"):
+                assert find(Scope(), name=name) == find(Scope(paths=("**",)), name=name)  # without DuckDB, and with it
             assert [path for path in {**_V1, **now} if opened.file(path)] == [p for p in {**_V1, **now} if p in now]
             python = opened.allowed_ids(Scope(languages=("python",)))
             assert python is not None
