@@ -96,7 +96,7 @@ def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
     _add_operations(app, services, board, siblings)
     add_runs(app, services, problems(404, 500))
     add_analytics(app, services, problems(401, 403, 422, 500))
-    app.router.routes.append(Route("/mcp", mcp, include_in_schema=False))  # as an app: with its own Host protection
+    app.router.routes.insert(0, Route("/mcp", mcp, include_in_schema=False))  # asked most, so looked at first
     app.router.routes.extend(pages.routes())
     return app
 

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import uuid
 
-from fastmcp.server.dependencies import get_http_headers, get_http_request
+from fastmcp.server.dependencies import get_http_request
 
 from codeintel_core.telemetry import current_run
 from codeintel_serving.access.principal import Principal
 from codeintel_serving.recording import Caller
 
+_RUN_ID, _SESSION_ID = "x-run-id", "x-session-id"
 _PROCESS_SESSION = f"stdio-{uuid.uuid4()}"  # whoever started the process is its only session
 
 
 def http_caller() -> Caller:
     """The caller of a tool over HTTP; fails rather than guess when the request is not known."""
-    principal: Principal = get_http_request().state.principal
-    return Caller("mcp", _run_id(), get_http_headers().get("x-session-id", ""), principal)
+    request = get_http_request()
+    principal: Principal = request.state.principal
+    return Caller("mcp", _run_id(), request.headers.get(_SESSION_ID, ""), principal)
 
 
 def stdio_caller() -> Caller:
     """The caller of a tool over stdio, who owns this process."""
     return Caller("mcp", _run_id(), _PROCESS_SESSION)
+
+
+def given_ids() -> tuple[str, str]:
+    """The ids of run and session that a tool call was sent with; '' for none, as over stdio."""
+    try:
+        headers = get_http_request().headers
+    except RuntimeError:
+        return "", ""
+    return headers.get(_RUN_ID, ""), headers.get(_SESSION_ID, "")
 
 
 def _run_id() -> str:
