@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 
 from codeintel_core.errors import InvalidName, UnknownRepository
@@ -107,13 +108,13 @@ class RepositoryHome:
         return self.generations / gen_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Home:
     """The home folder (setting `home`)."""
 
     root: Path
 
-    @property
+    @cached_property
     def repos(self) -> Path:
         """Folder of all repositories."""
         return self.root / "repos"
@@ -164,7 +165,7 @@ class Home:
         """Learned fusion weights: immutable documents, the pointer to the one that counts, the last proposal."""
         return self.root / "tuning"
 
-    @property
+    @cached_property  # asked for by every request, and joining paths takes longer than what is done with it
     def ledger(self) -> Path:
         """Step ledger, one folder per day, one file per run."""
         return self.root / "ledger"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
@@ -33,7 +33,7 @@ from codeintel_core.telemetry import step
 _MOST_FILES = 1_024
 _MANY_FILES, _MOST_LISTS = 5_000, 4
 _texts = KeptTexts()
-_cited = KeptTexts(16 << 20)
+_read_lately = KeptTexts(16 << 20)
 
 
 class Generation:
@@ -97,9 +97,9 @@ class Generation:
         if file is not None and self._masks.hides(path, file.blob):
             return None
         if file is not None and not file.skip_reason and "\n" not in path:
-            data = self._objects.files_at(self.manifest.commit, [path]).get(path)
-        else:  # a link is not followed; and an open process takes names by the line
-            data = self._git.blob_at(self.manifest.commit, path)
+            return self._masked([path]).get(path)
+        # A link is not followed; and an open process takes names by the line.
+        data = self._git.blob_at(self.manifest.commit, path)
         return None if data is None else self.cleaned(data)
 
     def file(self, path: str) -> FileRow | None:
@@ -173,23 +173,27 @@ class Generation:
         return _is_span(chunk, self.read_file(chunk.path))
 
     def matching(self, chunks: Sequence[ChunkRow]) -> list[bool]:
-        """`matches_source` of several chunks, through a git process that stays open; raises `GitFailed`.
-
-        Files that were read lately are not read again: what a commit names never changes, and a purge is noticed.
-        """
-        stamp, commit = self._masks.stamp(), self.manifest.commit
-        mirror = os.fspath(self._git.path)
-        names = [(mirror, commit, path) for path in dict.fromkeys(chunk.path for chunk in chunks)]
-        known = zip(names, _cited.known(mirror, stamp, names), strict=True)
-        masked = {path: text for (*_, path), text in known if text is not None}
-        missing = [path for *_, path in names if path not in masked]
-        for path, data in self._objects.files_at(commit, missing).items() if missing else ():
-            masked[path] = self.cleaned(data)
-            _cited.keep(mirror, stamp, (mirror, commit, path), masked[path])
+        """`matches_source` of several chunks, through a git process that stays open; raises `GitFailed`."""
+        masked = self._masked(chunk.path for chunk in chunks)
         return [
             not self._masks.hides(chunk.path, chunk.blob) and _is_span(chunk, masked.get(chunk.path))
             for chunk in chunks
         ]
+
+    def _masked(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Contents of files of the pinned commit by path, masked; what is not there is left out.
+
+        Files that were read lately are not read again: what a commit names never changes, and a purge is noticed.
+        """
+        stamp, commit, mirror = self._masks.stamp(), self.manifest.commit, os.fspath(self._git.path)
+        names = [(mirror, commit, path) for path in dict.fromkeys(paths)]
+        known = zip(names, _read_lately.known(mirror, stamp, names), strict=True)
+        masked = {path: text for (*_, path), text in known if text is not None}
+        missing = [path for *_, path in names if path not in masked]
+        for path, data in self._objects.files_at(commit, missing).items() if missing else ():
+            masked[path] = self.cleaned(data)
+            _read_lately.keep(mirror, stamp, (mirror, commit, path), masked[path])
+        return masked
 
     def acquire(self) -> bool:
         """Take a reference; False when it is already closed."""
