@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from cachetools import LRUCache, TTLCache
+from cachetools import LRUCache
 
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.library import Library
@@ -30,7 +30,7 @@ class Freshness:
     def __init__(self, library: Library, ttl_s: float) -> None:
         """`ttl_s`: how long a count of commits is kept; it costs two git processes, too much for every request."""
         self._library, self._ttl_s = library, ttl_s
-        self._behind: TTLCache[str, tuple[Lag, float]] = TTLCache(1_000, 2 * ttl_s)  # with when it was counted
+        self._behind: LRUCache[str, tuple[Lag, float]] = LRUCache(1_000)  # by generation, with when it was counted
         # many answers have the same
         self._entries: LRUCache[tuple[str, str, Lag, _Status], IndexEntry] = LRUCache(1_000)
         self._counting = set[str]()
@@ -38,7 +38,10 @@ class Freshness:
 
     def entry(self, generation: Generation) -> IndexEntry:
         """The index entry of one generation."""
-        manifest, behind = generation.manifest, self._lag(generation)
+        return self._entry(generation, self._lag(generation))
+
+    def _entry(self, generation: Generation, behind: Lag) -> IndexEntry:
+        manifest = generation.manifest
         status = _status(behind, self.problem(generation))
         key = (manifest.repo, manifest.gen_id, behind, status)
         with self._lock:
@@ -66,11 +69,19 @@ class Freshness:
             current.set(**_facts(generations, found))
         return found
 
-    def noted(self, generations: Sequence[Generation]) -> list[IndexEntry]:
-        """As `entries`, for generations that are `known`: nothing is counted, and the step takes no time."""
-        found = [self.entry(generation) for generation in generations]
-        note(_STEP, Status.COMPLETED, repositories=len(generations), **_facts(generations, found))
+    def known_entries(self, generations: Sequence[Generation]) -> list[IndexEntry] | None:
+        """As `entries` when all of them are `known`, else None: counts nothing and makes no step."""
+        found = []
+        for generation in generations:
+            behind = self.known(generation)
+            if behind is None:
+                return None
+            found.append(self._entry(generation, behind))
         return found
+
+    def note(self, generations: Sequence[Generation], known: Sequence[IndexEntry]) -> None:
+        """The step of `entries`, which took no time since they were `known_entries`."""
+        note(_STEP, Status.COMPLETED, repositories=len(generations), **_facts(generations, known))
 
     def known(self, generation: Generation) -> Lag | None:
         """The lag as it was last counted, None when it was not lately; counts nothing.
@@ -82,13 +93,11 @@ class Freshness:
 
     def _known(self, gen_id: str) -> Lag | None:
         found = self._behind.get(gen_id)
-        if found is None or (time.monotonic() - found[1] > self._ttl_s and gen_id not in self._counting):
+        if found is None:
             return None
-        return found[0]
-
-    def is_known(self, generations: Sequence[Generation]) -> bool:
-        """Whether all are `known`, so that `noted` does not block."""
-        return all(self.known(generation) is not None for generation in generations)
+        age_s = time.monotonic() - found[1]
+        is_counting = gen_id in self._counting
+        return found[0] if age_s <= self._ttl_s or (is_counting and age_s <= 2 * self._ttl_s) else None
 
     def problem(self, generation: Generation) -> str:
         """Why this generation is not all there could be, '' when it is."""

@@ -127,28 +127,25 @@ class Searching:
                 resolved = pins.enter_context(self._resolver.pin_open(request, caller))
             except CodeIntelError:  # `search` says it, with a trace row
                 return None
-            shown = self._kept(request, resolved) if resolved is not None else None
-            if resolved is None or shown is None:
+            index = self._freshness.known_entries(resolved.generations) if resolved is not None else None
+            if resolved is None or index is None:
                 return None
-            return self._recalled(request, caller, resolved, shown)
+            shown = self._pages.kept(self._results.index(resolved.generations, resolved.scope), request)
+            return self._recalled(request, caller, resolved, shown, index) if shown is not None else None
 
     def forget(self) -> None:
         """Let go of all results and pages."""
         self._results.clear()
         self._pages.clear()
 
-    def _kept(self, request: SearchRequest, resolved: Resolved) -> Shown | None:
-        """The page, None when there is none or how far its index is behind would have to be counted."""
-        if not self._freshness.is_known(resolved.generations):
-            return None
-        return self._pages.kept(self._results.index(resolved.generations, resolved.scope), request)
-
-    def _recalled(self, request: SearchRequest, caller: Caller, resolved: Resolved, shown: Shown) -> Answered:
+    def _recalled(
+        self, request: SearchRequest, caller: Caller, resolved: Resolved, shown: Shown, index: Sequence[IndexEntry]
+    ) -> Answered:
         with recorded(self._asked(request), caller, self._home, self._journal) as (current, trace):
             resolved.note(request.scope)
             note_hit(shown.found, "hit", request.per_file)
             _HITS.inc()
-            index = self._freshness.noted(resolved.generations)
+            self._freshness.note(resolved.generations, index)
             _note(trace, request, shown, index)
             trace.generations = shown.traced["generations"]
             shown.masked = trace.masked = shown.masked or trace.shared()

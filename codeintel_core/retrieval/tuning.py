@@ -84,6 +84,7 @@ class Tunings:
 
     def __init__(self, home: Home) -> None:
         self._home, self._lock = home, threading.Lock()
+        self._pointer = _pointer(home)
         self._document: Path | None = None
         self._seen: tuple[_Stamp, _Stamp] = (None, None)
         self._tuned = UNTUNED
@@ -92,7 +93,7 @@ class Tunings:
         """What counts now; never raises: a document that is refused is a `problem` and the default weights."""
         with self._lock:
             try:
-                pointer = _stamp(_pointer(self._home))
+                pointer = _stamp(self._pointer)
                 if (pointer, _stamp(self._document)) != self._seen:
                     tuning_id = current_id(self._home)
                     self._document = _path(self._home, tuning_id) if _ID.fullmatch(tuning_id) else None

@@ -168,8 +168,9 @@ class _Pipeline:
         found = reranked.found
         self._tell_stages(run)
         fresh, index, counting = services.freshness, list[IndexEntry](), None
-        if fresh.is_known(generations):
-            index = fresh.noted(generations)
+        if (known := fresh.known_entries(generations)) is not None:
+            index = known
+            fresh.note(generations, index)
         else:
             counting = self._start(lambda: fresh.entries(generations))  # while the answer is written
         row.citations_verified, row.citations_dropped = len(verified.hits), verified.dropped

@@ -17,8 +17,10 @@ from codeintel_serving.tools.tool import Tool, Watch
 async def _run(services: Services, request: SearchRequest, caller: Caller, _watch: Watch | None) -> SearchResponse:
     """The search ends within the retrieval budget; it writes its own trace row, also when its caller leaves."""
     opened = await services.scopes.opened(request, caller)
-    if (recalled := services.recall(opened, caller)) is not None:
-        return recalled.response()
+    if caller.surface != "rest":  # there `api.recall` has looked
+        recalled = services.recall(opened, caller)
+        if recalled is not None:
+            return recalled.response()
     pending = part()
     try:
         return await anyio.to_thread.run_sync(

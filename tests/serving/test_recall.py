@@ -222,6 +222,14 @@ def test_over_http_the_same_bytes_are_answered_in_the_loop(
         assert "store/publish.py" in {hit["path"] for hit in wide["results"]}
 
 
+def test_a_tool_called_again_does_not_search(fresh: Services, workshop: Workshop, counted: Callable[[], int]) -> None:
+    first, again = (call(fresh, "search", query="publish_generation").model_dump(mode="json") for _ in range(2))
+    assert counted() == 1
+    assert again["run_id"] != first["run_id"]
+    assert again["run_id"] in rows(workshop)
+    assert {k: v for k, v in again.items() if k not in _OF_RUN} == {k: v for k, v in first.items() if k not in _OF_RUN}
+
+
 def test_keys_and_rates_hold_for_what_is_in_memory(
     tenant_services: Services, shared: Workshop, tenants: tuple[Tenant, Tenant]
 ) -> None:
