@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 _SERVER_PATH = re.compile(r"(?<![\w/:.])/(?:[^\s/:;,'\"()]+/)+([^\s/:;,'\"()]*)")
+_PLAIN = re.compile(r"[\w.,:;=+*/-]+(?: [\w.,:;=+*/-]+)*", re.ASCII)  # of most names and paths: it stays as it is
 _INERT = str.maketrans("[]<>`", "()‹›'")  # noqa: RUF001 (look-alikes are the point)
 _CONTROL = {"Cc", "Cf", "Co", "Cs"}  # C0/C1 controls, zero-width and bidi marks, private use, surrogates
 _ASCII_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -21,6 +22,8 @@ def printable(text: str) -> str:
 
 def inline(text: str, limit: int = 200) -> str:
     """`text` as one quotable line: plain, blanks collapsed, no character that could open a citation, link or tag."""
+    if len(text) <= limit and _PLAIN.fullmatch(text):
+        return text
     line = " ".join(printable(text).split())
     line = line.translate(_INERT)
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"

@@ -29,6 +29,7 @@ from codeintel_serving.api.correlation import (
     problem_response,
 )
 from codeintel_serving.api.hosts import Hosts
+from codeintel_serving.api.mcp import McpEndpoint
 from codeintel_serving.api.recall import Recall
 from codeintel_serving.api.runs import add_runs
 from codeintel_serving.api.tools import OF_ANY, add_tools, in_forms, problems, route_of
@@ -58,8 +59,7 @@ _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": Fa
 def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
     """The app over wired services; the caller starts and closes them. `siblings`: when it is one of several workers."""
     board = Board(lambda: readiness(services))
-    # `Hosts` protects MCP too, by the same settings as everything else.
-    mcp = create_mcp(services, http_caller).http_app(path="/mcp", stateless_http=True, host_origin_protection=False)
+    mcp = McpEndpoint(create_mcp(services, http_caller))
 
     @asynccontextmanager
     async def lifespan(running: FastAPI) -> AsyncIterator[None]:

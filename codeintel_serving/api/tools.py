@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -16,7 +16,7 @@ from codeintel_serving.answer import orchestrator
 from codeintel_serving.answer.events import TraceEvent
 from codeintel_serving.api.bodies import KnownBodies
 from codeintel_serving.api.correlation import PROBLEM_TYPE, caller_of
-from codeintel_serving.models import AnswerRequest, Envelope, Problem, SearchRequest
+from codeintel_serving.models import AnswerRequest, Problem, SearchRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import all_tools
@@ -26,6 +26,7 @@ _EVENTS = "text/event-stream"
 OF_ANY = (400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 503)
 """What the layers around the routes may answer, whichever is asked."""
 _OF_TOOLS = (404, 409, 410, 504)
+_T = TypeVar("_T")
 
 
 def add_tools(app: FastAPI, services: Services, known: KnownBodies) -> None:
@@ -81,7 +82,7 @@ async def _sse(services: Services, body: AnswerRequest, caller: Caller) -> Async
             services.runpacks.request(event.row["run_id"])
 
 
-async def while_connected(request: Request, work: Awaitable[Envelope]) -> Envelope | Response:
+async def while_connected(request: Request, work: Awaitable[_T]) -> _T | Response:
     """The result of `work`, which is cancelled when the client leaves."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(request))

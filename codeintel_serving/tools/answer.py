@@ -72,4 +72,5 @@ TOOL = Tool(
     path="/answer",
     positional=("question",),
     needs_models=True,
+    tells_progress=True,
 )

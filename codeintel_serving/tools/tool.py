@@ -47,6 +47,7 @@ class Tool(Generic[_Request, _Response]):
         positional: fields that the command takes as arguments, in their order; the last may be a list.
         needs_models: whether the command loads models before the clock starts.
         is_read_only: False when a call changes something.
+        tells_progress: whether it calls its `Watch`.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Tool(Generic[_Request, _Response]):
     positional: Sequence[str] = ()
     needs_models: bool = False
     is_read_only: bool = True
+    tells_progress: bool = False
 
     @property
     def summary(self) -> str:

@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
+from running import until
 from workshop import Workshop
 
+from codeintel_core.stopping import is_given_up
 from codeintel_core.traces import journal, tables
 from codeintel_core.traces.tables import DailyTable
 from codeintel_serving.mcp.runs import NAMES as RUN_TOOLS
+from codeintel_serving.models import SearchRequest, SearchResponse
+from codeintel_serving.recording import Caller
+from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import SUMMARIES
 
 pytestmark = pytest.mark.e2e
@@ -182,6 +190,30 @@ def test_stdio_writes_nothing_but_the_protocol_to_stdout(workshop: Workshop) -> 
         rest = server.stdout.read()
     assert all(answer["jsonrpc"] == "2.0" for answer in answers)
     assert all(json.loads(line)["jsonrpc"] == "2.0" for line in rest.splitlines())
+
+
+def test_a_client_that_leaves_ends_its_call(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, gave_up = threading.Event(), threading.Event()
+
+    def search(_: Services, __: SearchRequest, ___: Caller) -> SearchResponse:
+        began.set()
+        until(is_given_up)
+        gave_up.set()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Services, "search", search)  # a search that goes on until it is given up
+    order = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+             "params": {"name": "search", "arguments": {"query": "who leaves"}}}  # fmt: skip
+    body = json.dumps(order)
+    head = (
+        "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json, text/event-stream\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    where = urlsplit(base_url)
+    with socket.create_connection((str(where.hostname), where.port or 0)) as client:
+        client.sendall((head + body).encode())
+        until(began.is_set)
+    until(gave_up.is_set)
 
 
 def test_an_answer_tells_its_progress(connect: Connect) -> None:
