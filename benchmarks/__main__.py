@@ -29,6 +29,7 @@ _HOME = Path(os.environ.get("CODEINTEL_HOME", ".codeintel")).absolute()
 
 def main() -> int:
     """Measure, print, store; 1 when a subject failed or the history shows a regression."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # where it is set, every process compiles all of its source again
     options = _options()
     if options.history is not None:
         return history.show(options.history)
