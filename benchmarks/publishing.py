@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.rows import Row, Rows, seconds
 from benchmarks.workplace import NAME, Workplace
-from codeintel_core import identity
+from codeintel_core import durable, identity
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.publish import current_id, publish
 from codeintel_core.home import RepositoryHome
@@ -51,9 +50,9 @@ def _bare(repository: RepositoryHome, target: Path) -> float:
 
     def work() -> None:
         for path in [*staging.rglob("*"), staging]:
-            _fsync(path)
+            durable.fsync(path)
         staging.rename(target)
-        _fsync(target.parent)
+        durable.fsync(target.parent)
 
     return seconds(work)
 
@@ -61,11 +60,3 @@ def _bare(repository: RepositoryHome, target: Path) -> float:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, target)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from codeintel_core import durable
 from codeintel_core.errors import PublishConflict, UnknownGeneration
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest
@@ -48,7 +48,7 @@ def publish(home: RepositoryHome, staging: Path, manifest: Manifest, announce: A
         PublishConflict: CURRENT is no longer the parent this generation was built from.
     """
     manifests.save(staging, manifest)
-    fsync_tree(staging)
+    durable.fsync_tree(staging)
     with publish_lock(home):
         served = current_id(home)
         if served != manifest.parent:
@@ -60,7 +60,7 @@ def publish(home: RepositoryHome, staging: Path, manifest: Manifest, announce: A
         announce()
         target = home.generation(manifest.gen_id)
         staging.rename(target)
-        _fsync(home.generations)
+        durable.fsync(home.generations)
         point_at_locked(home, manifest.gen_id)
     return target
 
@@ -81,25 +81,4 @@ def point_at(home: RepositoryHome, gen_id: str, announce: Announce = _nobody) ->
 
 def point_at_locked(home: RepositoryHome, gen_id: str) -> None:
     """Write CURRENT, durably; the caller holds the publish lock."""
-    pending = home.current.with_name("CURRENT.tmp")
-    with pending.open("w") as file:
-        file.write(gen_id + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    pending.replace(home.current)
-    _fsync(home.root)
-
-
-def fsync_tree(folder: Path) -> None:
-    """Bring a folder and everything below it to the disk; what is linked was there already."""
-    for path in [*folder.rglob("*"), folder]:
-        if path.is_dir() or path.stat().st_nlink == 1:
-            _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.replace(home.current, f"{gen_id}\n".encode())

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from codeintel_core.durable import fsync_tree
 from codeintel_core.errors import BucketUnavailable, GenerationCorrupt, StorageFailed, UnknownGeneration
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import FileDigest, Manifest
-from codeintel_core.generations.publish import fsync_tree, publish_lock
+from codeintel_core.generations.publish import publish_lock
 from codeintel_core.generations.reader import kept
 from codeintel_core.home import RepositoryHome
 from codeintel_core.objects import keys, packs

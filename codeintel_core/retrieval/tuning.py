@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from codeintel_core import durable
 from codeintel_core.errors import PublishConflict, TuningRefused, UnknownTuning
 from codeintel_core.home import Home
 from codeintel_core.locks import locked
@@ -258,19 +259,4 @@ def _change(changes: Mapping[Path, bytes | None], announce: Announce) -> None:
         if data is None:
             path.unlink(missing_ok=True)
         else:
-            _write(path, data)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file at once, durably."""
-    pending = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with pending.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    pending.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            durable.replace(path, data)

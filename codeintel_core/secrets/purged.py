@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import re2
 
+from codeintel_core import durable
 from codeintel_core.secrets.fingerprint import Fingerprint
 
 SKIP_REASON = "purged"
@@ -113,12 +113,7 @@ def save(path: Path, entries: PurgeList) -> None:
         "paths": sorted(map(list, entries.paths)),
         "blobs": sorted(entries.blobs),
     }
-    pending = path.with_suffix(".tmp")
-    with os.fdopen(os.open(pending, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(stored, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    pending.replace(path)
+    durable.replace(path, json.dumps(stored, indent=1).encode(), mode=0o600)
 
 
 def pattern_finder(pattern: str) -> Callable[[bytes], Iterator[tuple[int, int]]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import threading
@@ -18,6 +17,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from codeintel_core import durable
 from codeintel_core.errors import InvalidRequest, StorageFailed, Unauthorized
 from codeintel_core.locks import locked
 from codeintel_serving.access.principal import Permission, Principal
@@ -199,12 +199,6 @@ def _change(path: Path, change: Callable[[_KeyFile], None]) -> None:
         with locked(path.with_suffix(".lock")):
             file = _KeyFile(keys=load(path))
             change(file)
-            pending = path.with_suffix(".tmp")
-            pending.unlink(missing_ok=True)
-            with os.fdopen(os.open(pending, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(file.model_dump_json(indent=1) + "\n")
-                out.flush()
-                os.fsync(out.fileno())
-            pending.replace(path)
+            durable.replace(path, f"{file.model_dump_json(indent=1)}\n".encode(), mode=0o600)
     except OSError as error:
         raise StorageFailed(f"the file of API keys cannot be written ({error.strerror})") from None

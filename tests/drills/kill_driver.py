@@ -79,13 +79,14 @@ def _kill_group(child: int) -> None:
 
 def _arm(deadly: int) -> Callable[[], int]:
     """Count edges and die at number `deadly`; returns the counter."""
-    seen = 0
+    seen, lock = 0, threading.Lock()  # several calls of fsync at once
 
     def edge() -> None:
         nonlocal seen
-        if seen == deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
-        seen += 1
+        with lock:
+            if seen == deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
+            seen += 1
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **options: Any) -> Any:

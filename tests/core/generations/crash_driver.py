@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,14 @@ def main() -> None:
 
 def _arm(point: int) -> None:
     """Count the edges (before, after) of all calls; die at the edge number `point`."""
-    left = point
+    left, lock = point, threading.Lock()  # several calls of fsync at once
 
     def edge() -> None:
         nonlocal left
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
+        with lock:
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **options: Any) -> Any:
