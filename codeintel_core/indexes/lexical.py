@@ -34,6 +34,7 @@ _ID = "(Ljava/lang/String;J)V"
 _SORT = "([Lorg/apache/lucene/search/SortField;)V"
 _SORTED = "(Lorg/apache/lucene/search/Query;ILorg/apache/lucene/search/Sort;)Lorg/apache/lucene/search/TopFieldDocs;"
 _TO_TEXT = "(Ljava/lang/Object;)Ljava/lang/String;"
+_FILTERS = ("path", "language", "file_class")
 _FIELD = "(Ljava/lang/String;Ljava/lang/CharSequence;Lorg/apache/lucene/index/IndexableFieldType;)V"
 
 
@@ -79,14 +80,20 @@ def _write(folder: Path, add: Iterable[LexicalDocument], delete: Iterable[int], 
             # deleteDocuments cannot be called through pyjnius; replacing by nothing is the same.
             _replace(writer, lucene("Term")("id", str(chunk_id)), nothing)
         terms_type, key_type, filter_type = _field_types()
-        document_class, field_class, id_class = lucene("Document"), lucene("Field"), lucene("NumericDocValuesField")
+        field_class = lucene("Field")
+        key = field_class("id", "", key_type, signature=_FIELD)  # to delete it by
+        number = lucene("NumericDocValuesField")("id", 0, signature=_ID)  # to find it by
+        terms = field_class("terms", "", terms_type, signature=_FIELD)
+        filters = {name: field_class(name, "", filter_type, signature=_FIELD) for name in _FILTERS}
+        doc = lucene("Document")()  # one for all, filled anew for each: half of the calls of making them
+        for field in (key, number, terms, *filters.values()):
+            doc.add(field)
         for document in add:
-            doc = document_class()
-            doc.add(field_class("id", str(document.chunk_id), key_type, signature=_FIELD))  # to delete it by
-            doc.add(id_class("id", document.chunk_id, signature=_ID))  # to find it by
-            doc.add(field_class("terms", " ".join(document.terms), terms_type, signature=_FIELD))
-            for name in ("path", "language", "file_class"):
-                doc.add(field_class(name, getattr(document, name), filter_type, signature=_FIELD))
+            key.setStringValue(str(document.chunk_id))
+            number.setLongValue(document.chunk_id)
+            terms.setStringValue(" ".join(document.terms))
+            for name, field in filters.items():
+                field.setStringValue(getattr(document, name))
             writer.addDocument(doc)
         writer.commit()
         return int(writer.getDocStats().numDocs)
