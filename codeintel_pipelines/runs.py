@@ -6,8 +6,10 @@ import errno
 import logging
 import os
 import shutil
+import sqlite3
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -151,13 +153,15 @@ def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None
 
     for logger in ("dagster", "dagster._core"):  # Dagster resets the first while it loads an instance
         logging.getLogger(logger).setLevel(logging.CRITICAL)
-    with instance(home) as opened:
+    run_id = str(uuid.uuid4())
+    with instance(home) as opened, _databases_kept_open(opened, run_id):
         if job in _OF_REPOSITORIES and partition:
             opened.add_dynamic_partitions(str(repositories.name), [partition])
         try:
             result = defs.resolve_job_def(job).execute_in_process(
                 run_config=config,
                 partition_key=partition,
+                run_id=run_id,
                 instance=opened,
                 resources={"home": HomeResource(root=str(home.root))},
                 raise_on_error=True,
@@ -173,6 +177,23 @@ def _execute(home: Home, job: str, config: dict[str, Any], partition: str | None
         return run.tags if run else {}
 
 
+@contextmanager
+def _databases_kept_open(opened: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Hold a connection to the SQLite files that the events of a run go to; nothing on another storage.
+
+    Dagster connects anew for each of some 100 events, and whoever closes the last connection to a database brings it
+    to the disk and removes its log: some 900 waits for the disk in a run, of which 300 are left.
+    """
+    path_of = getattr(opened.event_log_storage, "path_for_shard", None)
+    with ExitStack() as held:
+        with suppress(sqlite3.Error):  # of a full disk, say: Dagster meets it too, and the run says so
+            for path in map(path_of, ("index", run_id)) if path_of else ():
+                connection = held.enter_context(closing(sqlite3.connect(path)))
+                connection.execute("PRAGMA journal_mode=WAL")  # what Dagster sets too, but after it made its tables
+                connection.execute("SELECT * FROM sqlite_master").fetchall()  # only now is its log open
+        yield
+
+
 def _reason(error: BaseException) -> CodeIntelError:
     """The expected error inside a Dagster error, or one that names it."""
     cause: BaseException | None = error
@@ -182,7 +203,7 @@ def _reason(error: BaseException) -> CodeIntelError:
             return cause
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
-    message = (str(error).strip().splitlines() or [""])[0][:500]
+    message = " ".join(str(error).split())[:500]
     if _DISK_FULL in str(error):  # the same words from Python, Arrow, DuckDB and Java
         return StorageFailed(f"the disk of the home folder is full; free space and build again ({message})")
     return BuildFailed(f"{type(error).__name__}: {message} (see the run in the Dagster UI: make dagster)")
