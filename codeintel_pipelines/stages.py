@@ -13,11 +13,12 @@ from codeintel_core import telemetry
 from codeintel_core.errors import CodeIntelError
 from codeintel_pipelines.build import plan as plans
 from codeintel_pipelines.build.plan import Build
+from codeintel_pipelines.build.verify import CHECKS, Verdict
+from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.resources import HomeResource
 
 SKIPPED_TAG = "codeintel/skipped"
 SKIPPED_AS_TAG = "codeintel/skipped-as"
-Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 _BAR_WIDTH = 32
 
 
@@ -26,7 +27,7 @@ def plan_config(**options: bool | str) -> dict[str, Any]:
     return {"ops": {"source_files": {"config": options}}}
 
 
-def is_finished(context: Context) -> Callable[[str], bool]:
+def is_finished(context: dg.AssetExecutionContext) -> Callable[[str], bool]:
     """Whether a Dagster run of this instance is over (or unknown to it)."""
 
     def check(run_id: str) -> bool:
@@ -36,18 +37,18 @@ def is_finished(context: Context) -> Callable[[str], bool]:
     return check
 
 
-def staged_build(context: Context, home: HomeResource) -> Build:
+def staged_build(context: dg.AssetExecutionContext, home: HomeResource) -> Build:
     """The build this run works on."""
     return plans.resume(home.home, home.settings, partition_of(context), context.run.run_id, is_finished(context))
 
 
-def partition_of(context: Context) -> str:
+def partition_of(context: dg.AssetExecutionContext) -> str:
     """Name of the repository."""
     return str(context.partition_key)
 
 
 @contextmanager
-def recorded(context: Context, home: HomeResource, kind: str) -> Iterator[telemetry.Step]:
+def recorded(context: dg.AssetExecutionContext, home: HomeResource, kind: str) -> Iterator[telemetry.Step]:
     """Record a block as a step of the Dagster run, in the same ledger that serving writes."""
     with telemetry.run("build", home.home.ledger, run_id=context.run.run_id), telemetry.step(kind) as step:
         step.set(repo=partition_of(context))
@@ -60,19 +61,51 @@ def skip_run(context: dg.AssetExecutionContext, reason: CodeIntelError) -> None:
     context.instance.add_run_tags(context.run.run_id, {SKIPPED_TAG: str(reason), SKIPPED_AS_TAG: reason.slug})
 
 
+def check_specs(asset: str) -> list[dg.AssetCheckSpec]:
+    """The checks of a staged asset: an invariant that does not hold stops the run, what is served stays.
+
+    They are run by the asset: a step each would double the steps of a run, and read the plan and the parent again.
+    """
+    return [
+        dg.AssetCheckSpec(
+            verdict_of.__name__, asset=asset, description=verdict_of.__doc__, blocking=True, partitions_def=repositories
+        )
+        for verdict_of in CHECKS[asset]
+    ]
+
+
 def materialize(
-    context: dg.AssetExecutionContext, home: HomeResource, kind: str, stage: Callable[[Build], Mapping[str, Any]]
+    context: dg.AssetExecutionContext,
+    home: HomeResource,
+    asset: str,
+    kind: str,
+    stage: Callable[[Build], Mapping[str, Any]],
 ) -> dg.MaterializeResult:
-    """Run a stage on the staged build; an up-to-date build keeps what the served generation has."""
+    """Run a stage on the staged build, then its checks; an up-to-date build keeps what the served generation has."""
     build = staged_build(context, home)
-    if build.plan.up_to_date:
-        return dg.MaterializeResult(metadata={"kept_from_generation": build.plan.parent or ""})
+    if build.plan.up_to_date:  # its digests were compared when the build was planned
+        kept = {"kept_from_generation": build.plan.parent or ""}
+        return dg.MaterializeResult(asset, metadata=kept, check_results=_checked(asset, lambda _: Verdict(True, kept)))
     with recorded(context, home, kind) as step:
         metadata = dict(stage(build))
         step.set(**{name: value for name, value in metadata.items() if isinstance(value, int | float | str)})
         if reason := metadata.get("skipped"):
             step.skip(str(reason))
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(build.plan.commit))
+    return dg.MaterializeResult(
+        asset,
+        metadata=metadata,
+        check_results=_checked(asset, lambda verdict_of: verdict_of(build)),
+        data_version=dg.DataVersion(build.plan.commit),
+    )
+
+
+def _checked(asset: str, ask: Callable[[Callable[[Build], Verdict]], Verdict]) -> list[dg.AssetCheckResult]:
+    """Results of the checks of an asset."""
+    verdicts = {verdict_of.__name__: ask(verdict_of) for verdict_of in CHECKS.get(asset, ())}
+    return [
+        dg.AssetCheckResult(check_name=name, passed=verdict.passed, metadata=verdict.facts)
+        for name, verdict in verdicts.items()
+    ]
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:

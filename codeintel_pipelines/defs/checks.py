@@ -1,33 +1,9 @@
-"""Blocking checks: an invariant that does not hold stops the run, and the previous generation keeps serving."""
-
-from collections.abc import Callable
+"""Checks of the state of the whole home; those of an asset stand beside it."""
 
 import dagster as dg
 
-from codeintel_pipelines.build.plan import Build
-from codeintel_pipelines.build.verify import CHECKS, Verdict
 from codeintel_pipelines.groups import freshness
-from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.resources import HomeResource
-from codeintel_pipelines.stages import staged_build
-
-
-def _check(asset: str, verdict_of: Callable[[Build], Verdict]) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset,
-        name=verdict_of.__name__,
-        description=verdict_of.__doc__,
-        blocking=True,
-        partitions_def=repositories,
-    )
-    def check(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
-        build = staged_build(context, home)
-        if build.plan.up_to_date:  # its digests were compared when the build was planned
-            return dg.AssetCheckResult(passed=True, metadata={"kept_from_generation": build.plan.parent or ""})
-        verdict = verdict_of(build)
-        return dg.AssetCheckResult(passed=verdict.passed, metadata=verdict.facts)
-
-    return check
 
 
 @dg.asset_check(
@@ -42,6 +18,3 @@ def group_is_fresh(home: HomeResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not late, severity=dg.AssetCheckSeverity.WARN, metadata={"repositories": len(found), "late": late}
     )
-
-
-checks = [_check(asset, verdict_of) for asset, verdicts in CHECKS.items() for verdict_of in verdicts]

@@ -118,7 +118,7 @@ def test_one_run_per_repository_and_two_in_all() -> None:
 def test_heavy_libraries_are_not_imported_with_the_definitions() -> None:
     code = (
         "import sys, codeintel_pipelines.definitions;"
-        "heavy = ('faiss', 'jnius', 'onnxruntime', 'onnx', 'tree_sitter_go', 'torch', 'deltalake');"
+        "heavy = ('faiss', 'jnius', 'onnxruntime', 'onnx', 'polars', 'tree_sitter_go', 'torch', 'deltalake');"
         "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

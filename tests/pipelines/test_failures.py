@@ -16,6 +16,7 @@ from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_pipelines import runs
 from codeintel_pipelines.build import lease, verify
+from codeintel_pipelines.build.plan import Build
 from codeintel_pipelines.build.verify import Verdict
 from codeintel_pipelines.definitions import defs
 from tests.conftest import GitRepo, Repo
@@ -51,6 +52,15 @@ def test_a_failing_check_keeps_the_previous_generation(
     # No source that git holds makes this check fail, as long as chunks are cut from what git holds.
     monkeypatch.setattr(verify, "citations_match_source", lambda generation: Verdict(False, {"wrong": ["x:1"]}))
     with pytest.raises(runs.BuildFailed, match="citations_match_source"):
+        add_and_build(home, source)
+    assert current_id(home.repository("calculator")) == first.gen_id
+    monkeypatch.undo()
+
+    def catalog_adds_up(build: Build) -> Verdict:
+        return Verdict(False, {"wrong": 1})
+
+    monkeypatch.setitem(verify.CHECKS, "catalog", (catalog_adds_up,))  # of what is staged: `generation` is not reached
+    with pytest.raises(runs.BuildFailed, match=r"catalog.*catalog_adds_up"):
         add_and_build(home, source)
     assert current_id(home.repository("calculator")) == first.gen_id
     monkeypatch.undo()

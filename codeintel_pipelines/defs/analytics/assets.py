@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import polars as pl
 
 from codeintel_pipelines.analytics import database
 from codeintel_pipelines.resources import HomeResource
@@ -54,6 +53,8 @@ def analytics_database(home: HomeResource) -> dg.MaterializeResult:
 
 
 def _metadata(path: Path) -> dict[str, dg.MetadataValue | int]:
+    import polars as pl
+
     table = pl.read_parquet(path)
     with pl.Config(tbl_formatting="ASCII_MARKDOWN", tbl_hide_dataframe_shape=True, tbl_rows=-1, tbl_cols=-1):
         preview = str(table.head(_PREVIEW_ROWS))

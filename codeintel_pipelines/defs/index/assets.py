@@ -12,7 +12,7 @@ from codeintel_pipelines.build import index, parts, sparse, vectors
 from codeintel_pipelines.build.plan import Build
 from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.resources import HomeResource
-from codeintel_pipelines.stages import bar_plot, column_schema, materialize
+from codeintel_pipelines.stages import bar_plot, check_specs, column_schema, materialize
 
 _OWNERS = ["team:code-intelligence"]
 
@@ -21,6 +21,7 @@ _OWNERS = ["team:code-intelligence"]
     partitions_def=repositories,
     group_name="index",
     owners=_OWNERS,
+    check_specs=check_specs("embeddings"),
     deps=["chunks"],
     kinds={"onnx", "parquet"},
     pool="embedding",  # unlimited unless the instance says otherwise (deploy/dagster.postgres.yaml)
@@ -43,7 +44,7 @@ def embeddings(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mate
             "size_bytes": parts.size_bytes(build.folder / "embeddings.parquet"),
         }
 
-    return materialize(context, home, "build.embeddings", stage)
+    return materialize(context, home, "embeddings", "build.embeddings", stage)
 
 
 @dg.asset(
@@ -64,13 +65,14 @@ def faiss_primary(context: dg.AssetExecutionContext, home: HomeResource) -> dg.M
         return {**{k: v for k, v in facts.items() if isinstance(v, str | float | int)}, "parameters": facts,
                 "size_bytes": size}  # fmt: skip
 
-    return materialize(context, home, "build.dense", stage)
+    return materialize(context, home, "faiss_primary", "build.dense", stage)
 
 
 @dg.asset(
     partitions_def=repositories,
     group_name="index",
     owners=_OWNERS,
+    check_specs=check_specs("faiss_secondary"),
     deps=["faiss_primary"],
     kinds={"faiss"},
     description="Flat secondary of what the primary lacks, and tombstones of what it has too much.",
@@ -83,13 +85,14 @@ def faiss_secondary(context: dg.AssetExecutionContext, home: HomeResource) -> dg
         build.keep_facts("faiss_secondary", counts)
         return {**counts, "shares": bar_plot(counts)}
 
-    return materialize(context, home, "build.dense", stage)
+    return materialize(context, home, "faiss_secondary", "build.dense", stage)
 
 
 @dg.asset(
     partitions_def=repositories,
     group_name="index",
     owners=_OWNERS,
+    check_specs=check_specs("lucene_index"),
     deps=["chunks"],
     kinds={"lucene"},
     code_version=str(ANALYSIS_VERSION),
@@ -104,13 +107,14 @@ def lucene_index(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Ma
         size = sum(path.stat().st_size for path in (build.folder / "lucene").iterdir())
         return {**counts, "dagster/row_count": counts["documents"], "size_bytes": size}
 
-    return materialize(context, home, "build.lexical", stage)
+    return materialize(context, home, "lucene_index", "build.lexical", stage)
 
 
 @dg.asset(
     partitions_def=repositories,
     group_name="index",
     owners=_OWNERS,
+    check_specs=check_specs("splade_index"),
     deps=["chunks"],
     kinds={"onnx", "lucene"},
     code_version=str(TEXT_VERSION),
@@ -124,13 +128,14 @@ def splade_index(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Ma
         build.keep_facts("splade_index", facts)
         return sparse.as_metadata(facts)
 
-    return materialize(context, home, "build.sparse", stage)
+    return materialize(context, home, "splade_index", "build.sparse", stage)
 
 
 @dg.asset(
     partitions_def=repositories,
     group_name="index",
     owners=_OWNERS,
+    check_specs=check_specs("catalog"),
     deps=["chunks", "symbols"],
     kinds={"duckdb"},
     description="catalog.duckdb: files by path, symbols by name, scopes; catalog.arrow: chunks by id.",
@@ -143,4 +148,4 @@ def catalog(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materia
         build.keep_facts("catalog", facts)
         return facts
 
-    return materialize(context, home, "build.catalog", stage)
+    return materialize(context, home, "catalog", "build.catalog", stage)

@@ -15,6 +15,7 @@ from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.resources import HomeResource
 from codeintel_pipelines.stages import (
     bar_plot,
+    check_specs,
     column_schema,
     is_finished,
     materialize,
@@ -102,6 +103,7 @@ def source_files(
         )
     ],
     partitions_def=repositories,
+    check_specs=check_specs("chunks"),
 )
 def chunks_and_symbols(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[dg.MaterializeResult]:
     """Both tables come from one parse of each file."""
@@ -124,8 +126,8 @@ def chunks_and_symbols(context: dg.AssetExecutionContext, home: HomeResource) ->
             "size_bytes": parts.size_bytes(build.folder / "chunks.parquet"),
         }
 
-    done = materialize(context, home, "build.chunks", stage)
-    yield done._replace(asset_key=dg.AssetKey("chunks"))
+    done = materialize(context, home, "chunks", "build.chunks", stage)
+    yield done
     metadata: dict[str, Any] = {"dagster/column_schema": column_schema(schemas.SYMBOLS)}
     if "symbols" in found:
         metadata["dagster/row_count"] = found["symbols"]
