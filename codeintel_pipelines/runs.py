@@ -182,7 +182,7 @@ def _databases_kept_open(opened: dg.DagsterInstance, run_id: str) -> Iterator[No
     """Hold a connection to the SQLite files that the events of a run go to; nothing on another storage.
 
     Dagster connects anew for each of some 100 events, and whoever closes the last connection to a database brings it
-    to the disk and removes its log: some 900 waits for the disk in a run, of which 300 are left.
+    to the disk and removes its log: two thirds of the 900 waits for the disk in a run.
     """
     path_of = getattr(opened.event_log_storage, "path_for_shard", None)
     with ExitStack() as held:
