@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from codeintel_core.settings import get_settings
+from tests.postgres_server import PostgresServer, postgres_server
 
 # The first example of a property may load a library, and machines are shared: time is measured in benchmarks/ only.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -128,3 +129,10 @@ def git_repo(tmp_path: Path) -> GitRepo:
         return repo
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server with pgvector for all tests, each of which makes what it needs; it starts when wanted."""
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as running:
+        yield running

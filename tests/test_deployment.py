@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import kubernetes_validate
-import pgserver
 import pytest
 import yaml
 
@@ -28,6 +27,7 @@ from codeintel_core.settings import Settings
 from codeintel_pipelines import runs
 from tests.conftest import GitRepo, skip_unavoidable
 from tests.ports import free_port
+from tests.postgres_server import PostgresServer
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -160,17 +160,6 @@ def _running(command: Sequence[str | Path], environment: dict[str, str], log: Pa
         process.wait()
 
 
-@pytest.fixture
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pgserver.PostgresServer]:
-    """A PostgreSQL server of its own."""
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in [folder, *folder.parents[:2]]:
-        parent.chmod(0o755)  # under root it runs as a user of its own
-    server = pgserver.get_server(folder / "data", cleanup_mode="delete")
-    yield server
-    server.cleanup()
-
-
 _REPOSITORIES = """
 { repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"""
 _BACKFILL = """
@@ -184,7 +173,7 @@ mutation($params: LaunchBackfillParams!) {
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
 def test_a_team_builds_through_the_queue_on_postgresql(
-    tmp_path: Path, git_repo: GitRepo, database: pgserver.PostgresServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, git_repo: GitRepo, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backfill of two repositories goes through daemon, queue and code server; its history is in PostgreSQL."""
     home = Home(tmp_path / "home")
@@ -194,7 +183,8 @@ def test_a_team_builds_through_the_queue_on_postgresql(
         source = git_repo({"store.py": f"def keep_{name}(row):\n    return row\n"}, name=name)
         mirror.add(home, str(source.path), name=name)
     with ExitStack() as stack:
-        team = Team(home, database.get_uri().replace("postgresql:", "postgresql+psycopg2:"), stack)
+        database = postgres.database("dagster")
+        team = Team(home, database.replace("postgresql:", "postgresql+psycopg2:"), stack)
         for service in ("dagster-code", "dagster-daemon", "dagster-webserver"):
             team.start(service)
         found = team.until(
@@ -215,7 +205,8 @@ def test_a_team_builds_through_the_queue_on_postgresql(
         for name in names:
             team.until(f"a generation of {name}", lambda name=name: current_id(home.repository(name)))
         query = "SELECT status, count(*) FROM runs WHERE pipeline_name = 'build_repository' GROUP BY status"
-        team.until("the end of the runs", lambda: re.search(r"SUCCESS\s*\|\s*2", database.psql(query)))
+        with postgres.connect(database) as history:
+            team.until("the end of the runs", lambda: ("SUCCESS", 2) in history.execute(query).fetchall())
         with runs.instance(home) as instance:
             assert {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()} == {"embedding": 2}
             assert instance.run_monitoring_enabled
