@@ -285,3 +285,20 @@ class BucketUnavailable(CodeIntelError):
     slug = "bucket-unavailable"
     title = "Bucket unavailable"
     status = 503
+
+
+class VectorEngineUnavailable(CodeIntelError):
+    """The external vector engine cannot be reached or used; the local files answer.
+
+    Attributes:
+        detail: what the server or its driver said, for those who run it; holds no password.
+        is_lost: whether the server is gone, so that nothing that was known of it holds.
+    """
+
+    slug = "vector-engine-unavailable"
+    title = "Vector engine unavailable"
+    status = 503
+
+    def __init__(self, message: str, detail: str = "", *, is_lost: bool = False) -> None:
+        super().__init__(message)
+        self.detail, self.is_lost = detail, is_lost

@@ -45,6 +45,11 @@ def fields_id(*fields: str) -> str:
     return _digest(fields, 8).hex()
 
 
+def row_key(*fields: str) -> int:
+    """64-bit key (signed) of a row of an external vector engine, by everything that it holds."""
+    return int.from_bytes(_digest(fields, 8), "little", signed=True)
+
+
 def new_gen_id(created_at: datetime, commit: str) -> str:
     """A new generation id: sorts by time, names the commit, never repeats."""
     return f"{created_at:%Y%m%dt%H%M%S%f}-{commit[:10]}-{secrets.token_hex(2)}"

@@ -75,6 +75,11 @@ class Settings(BaseSettings):
     inline_rebuild_ratio: float = Field(
         0.5, gt=0, le=10, description="The same ratio above which a build rebuilds the primary itself, at once."
     )
+    vector_engine: SecretStr | None = Field(
+        None,
+        description="PostgreSQL with pgvector that dense search asks first (`postgresql://user@host/name`); "
+        "empty: the files here.",
+    )
     dense_device: Literal["auto", "cpu", "gpu"] = Field(
         "cpu", description="Where the primary is searched; `auto` takes a GPU when FAISS has one, else the CPU."
     )
@@ -247,6 +252,13 @@ class Settings(BaseSettings):
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("the URL of Redis starts with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("vector_engine")
+    @classmethod
+    def _engine_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("the URL of the vector engine starts with postgresql://")
         return value
 
     @field_validator("chat_base_url", "embed_base_url", "rerank_base_url", "sparse_base_url", "s3_endpoint")

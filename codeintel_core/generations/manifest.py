@@ -98,6 +98,19 @@ class SparseFacts(_Frozen):
         return self.is_there and self.contract == contract
 
 
+class EngineFacts(_Frozen):
+    """The copy of the vectors in the external vector engine: the state it must have there, or why there is none."""
+
+    count: int = 0
+    digest: str = ""  # see `vector_engine.protocol.State`
+    reason: str = NOT_CONFIGURED  # or why it was not published there; '' when it was
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the generation was published there."""
+        return not self.reason
+
+
 class Manifest(_Frozen):
     """Facts of one immutable generation."""
 
@@ -120,6 +133,7 @@ class Manifest(_Frozen):
     reuse: dict[str, int]  # what was taken over instead of computed
     files: dict[str, FileDigest]
     sparse: SparseFacts = SparseFacts(reason=NOT_CONFIGURED)
+    vector_engine: EngineFacts = EngineFacts()
     tuning_id: str = ""  # learned weights that counted when it was published, '' when none did
 
     @property

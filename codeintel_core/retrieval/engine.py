@@ -37,6 +37,7 @@ from codeintel_core.retrieval.tuning import UNTUNED, Tuned
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, metrics, note, step
+from codeintel_core.vector_engine.protocol import VectorEngine
 
 MAX_QUERY_CHARS = 10_000
 MAX_LIMIT = 200
@@ -129,18 +130,19 @@ class SearchEngine:
         ranking: Ranking | None = None,
         sparse_encoder: Callable[[], SparseEncoder] | None = None,
         tuning: Callable[[], Tuned] = lambda: UNTUNED,
+        vector_engine: VectorEngine | None = None,
     ) -> None:
         """Encoders are called on first use and may raise `CodeIntelError`: then search does without their channel.
 
         Without `sparse_encoder` the sparse channel is off: `skipped: not_configured`. `tuning` is asked once for each
-        search (`tuning.Tunings` for what counts in a home).
+        search (`tuning.Tunings` for what counts in a home). `vector_engine` is asked before the local vectors.
         """
         self.tuning = tuning
         self._settings = settings
         self._ranking = ranking or Ranking()
         fixed = self._ranking.feedback
         self._feedback = settings.lexical_feedback if fixed is None else fixed
-        self._resources = Resources(encoder, sparse_encoder)
+        self._resources = Resources(encoder, sparse_encoder, vector_engine)
         self._pools = ChannelPools(settings.channel_workers)
 
     def close(self) -> None:

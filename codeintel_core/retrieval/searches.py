@@ -26,7 +26,7 @@ from codeintel_core.indexes.dense import merge
 from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.patterns import Pattern
-from codeintel_core.retrieval import feedback
+from codeintel_core.retrieval import elsewhere, feedback
 from codeintel_core.retrieval.channels import (
     DENSE,
     EXACT,
@@ -43,6 +43,7 @@ from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.retrieval.profile import QueryProfile
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry import step
+from codeintel_core.vector_engine.protocol import VectorEngine
 
 _MAX_SYMBOL_REPOSITORIES = 16  # a catalog look-up costs a millisecond each
 _MAX_DEFINITIONS = 50
@@ -74,12 +75,16 @@ class Request:
 
 
 class Resources:
-    """What searches share between requests: the encoders and the Lucene searchers."""
+    """What searches share between requests: the encoders, the vector engine and the Lucene searchers."""
 
     def __init__(
-        self, encoder: Callable[[], Encoder], sparse_encoder: Callable[[], SparseEncoder] | None = None
+        self,
+        encoder: Callable[[], Encoder],
+        sparse_encoder: Callable[[], SparseEncoder] | None = None,
+        vector_engine: VectorEngine | None = None,
     ) -> None:
         """Encoders are called on first use and may raise `CodeIntelError`; without a sparse one that channel is off."""
+        self.vector_engine = vector_engine
         self.encoder = encoder
         self.sparse_encoder = sparse_encoder
         self._searchers: LRUCache[tuple[LexicalIndex, ...], LexicalSearcher] = LRUCache(64)
@@ -111,13 +116,14 @@ def dense(request: Request, resources: Resources) -> Search | Skipped:
             encoder = resources.encoder()
             current.set(model=encoder.contract.model, remote=encoder.contract.precision == "remote")
             vector = encoder.encode_query(request.query)
-        ids, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-        is_recorded = len(request.generations) <= _MAX_RECORDED
+        there, here = elsewhere.asked(resources.vector_engine, request, vector, encoder.contract)
+        ids, scores = [there[0]], [there[1]]
+        is_recorded = len(here) <= _MAX_RECORDED
         until = request.deadline.within(request.deadline.remaining_s * _SCAN_SHARE)
-        for at, generation in enumerate(request.generations):
+        for at, generation in enumerate(here):
             request.deadline.check("dense search")
-            if until.is_over and at:  # what there is by now is better than nothing
-                request.notes.append(_cut("vectors", request.generations[at:]))
+            if until.is_over and (at or len(there[0])):  # what there is by now is better than nothing
+                request.notes.append(_cut("vectors", here[at:]))
                 break
             if encoder.contract != generation.manifest.contract:
                 encoder.contract.require_same(generation.manifest.contract, f"generation {generation.manifest.gen_id}")

@@ -1,0 +1,220 @@
+"""Connections to PostgreSQL: a few that stay open, and calls that end at their deadline whatever the server does.
+
+A call runs in a thread of its own pool. Whoever waits for it leaves at the deadline, or when nobody waits any more; the
+call is cancelled behind its back, and if the server does not take the cancellation, its socket is shut down, which ends
+the wait of the thread.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib.util
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait as wait_for
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import DeadlineExceeded, VectorEngineUnavailable
+from codeintel_core.models.breaker import Breaker, State
+from codeintel_core.secrets import without_secrets
+from codeintel_core.stopping import stoppable
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_log = logging.getLogger("codeintel.vector_engine")
+_LATE = "the vector engine does not answer in time"
+_CANCEL_S = 0.5
+_CONNECT_S = 5
+_FAILURES, _COOL_DOWN_S = 3, 2.0
+_T = TypeVar("_T")
+Work = Callable[["Connection[Any]"], _T]
+
+
+class Connections:
+    """Connections to one database, behind a circuit breaker: after three failures it is left alone for two seconds."""
+
+    def __init__(self, url: str, workers: int, breaker: Breaker | None = None) -> None:
+        """`workers`: how many calls run at a time; as many connections stay open."""
+        self._url = url
+        self._breaker = breaker or Breaker(_FAILURES, _COOL_DOWN_S)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="vector-engine")
+        self._cancels = ThreadPoolExecutor(1, thread_name_prefix="vector-engine-cancel")
+        self._idle: list[Connection[Any]] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._why = ""
+
+    @property
+    def problem(self) -> str:
+        """Why it is not asked at the moment, '' when it is."""
+        return "" if self._breaker.state is State.CLOSED else self._why
+
+    def ask(self, work: Work[_T], deadline: Deadline) -> _T:
+        """What `work` returns of a connection, which is in no transaction.
+
+        Raises:
+            VectorEngineUnavailable: the server does not answer, or refuses; or lately did not.
+            DeadlineExceeded: it was late, and was cancelled.
+            asyncio.CancelledError: nobody waits for it any more.
+        """
+        deadline.check("the vector engine")
+        if not self._breaker.allows():
+            raise VectorEngineUnavailable(self._why)
+        try:
+            found = self._asked(work, deadline)
+        except (VectorEngineUnavailable, DeadlineExceeded) as error:
+            self._why = str(error)
+            self._breaker.fail()
+            detail = error.detail if isinstance(error, VectorEngineUnavailable) else ""
+            _log.warning("%s%s", error, f": {detail}" if detail else "")
+            raise
+        except BaseException:
+            self._breaker.abandon()
+            raise
+        self._breaker.succeed()
+        return found
+
+    def run(self, work: Work[_T]) -> _T:
+        """`work` on a connection of its own, for as long as it takes: for commands, whose user waits.
+
+        Raises:
+            VectorEngineUnavailable: the server does not answer, or refuses.
+        """
+        connection = self._connect()
+        try:
+            return _translated(work, connection)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close what is open; what runs ends by itself."""
+        with self._lock:
+            self._is_closed = True
+        self._drop_idle()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._cancels.shutdown(wait=False)
+
+    def _asked(self, work: Work[_T], deadline: Deadline) -> _T:
+        call = _Call[_T]()
+        call.future = self._pool.submit(contextvars.copy_context().run, self._run, call, work)
+        with stoppable(lambda: self._cancels.submit(call.cancel)):
+            try:
+                return call.future.result(deadline.remaining_s)
+            except FutureTimeout:
+                self._cancels.submit(call.cancel)
+                raise DeadlineExceeded(_LATE) from None
+
+    def _run(self, call: _Call[_T], work: Work[_T]) -> _T:
+        with self._lock:
+            idle = self._idle.pop() if self._idle else None
+        try:
+            return self._run_on(idle or self._connect(), call, work)
+        except VectorEngineUnavailable as error:
+            if idle is None or not error.is_lost:
+                raise
+        self._drop_idle()  # of a server that was started again since
+        return self._run_on(self._connect(), call, work)
+
+    def _run_on(self, connection: Connection[Any], call: _Call[_T], work: Work[_T]) -> _T:
+        try:
+            call.begin(connection)
+            return _translated(work, connection)
+        finally:
+            call.end()
+            self._give_back(connection)
+
+    def _give_back(self, connection: Connection[Any]) -> None:
+        with suppress(Exception):  # of a server that is gone; then it is closed already
+            connection.rollback()
+        with self._lock:
+            if not connection.closed and not self._is_closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _connect(self) -> Connection[Any]:
+        require_driver()
+        import psycopg
+
+        try:
+            return psycopg.connect(
+                self._url, autocommit=True, prepare_threshold=None, connect_timeout=_CONNECT_S,
+                application_name="codeintel", client_encoding="utf8",
+            )  # fmt: skip
+        except psycopg.Error as error:
+            raise _unavailable(error, is_lost=True) from None
+
+
+def require_driver() -> None:
+    """Raise `VectorEngineUnavailable` when the extra is not installed."""
+    if importlib.util.find_spec("psycopg") is None:
+        raise VectorEngineUnavailable("psycopg is not installed; run: pip install 'codeintel[pgvector]'")
+
+
+class _Call(Generic[_T]):
+    """A call that is running: it can be cancelled while it has its connection, and only then."""
+
+    def __init__(self) -> None:
+        self.future: Future[_T] | None = None
+        self._connection: Connection[Any] | None = None
+        self._is_cancelled = False
+        self._lock = threading.Lock()
+
+    def begin(self, connection: Connection[Any]) -> None:
+        """Say on which connection it runs; raises `DeadlineExceeded` when nobody waits for it already."""
+        with self._lock:
+            if self._is_cancelled:
+                raise DeadlineExceeded(_LATE)
+            self._connection = connection
+
+    def end(self) -> None:
+        """Say that it is over: what comes on its connection then is another call."""
+        with self._lock:
+            self._connection = None
+
+    def cancel(self) -> None:
+        """Have the server stop; if it does not, end the wait for it."""
+        with self._lock:
+            self._is_cancelled = True
+            connection = self._connection
+        if connection is None or self.future is None:
+            return
+        with suppress(Exception):  # it may be frozen, or done by now
+            connection.cancel_safe(timeout=_CANCEL_S)
+        if wait_for([self.future], _CANCEL_S).done:
+            return
+        with self._lock, suppress(OSError):
+            if self._connection is connection:  # psycopg waits on the same socket, and finds it closed
+                with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+                    wire.shutdown(socket.SHUT_RDWR)
+
+
+def _translated(work: Work[_T], connection: Connection[Any]) -> _T:
+    import psycopg
+
+    try:
+        return work(connection)
+    except psycopg.errors.QueryCanceled:
+        raise DeadlineExceeded(_LATE) from None
+    except psycopg.Error as error:
+        raise _unavailable(error, is_lost=connection.closed) from None
+
+
+def _unavailable(error: Exception, *, is_lost: bool) -> VectorEngineUnavailable:
+    detail = without_secrets((str(error).strip().splitlines() or [""])[0])
+    what = "does not answer" if is_lost else "refuses"
+    return VectorEngineUnavailable(f"the vector engine {what} ({type(error).__name__})", detail, is_lost=is_lost)
