@@ -51,6 +51,8 @@ def build(home: Home, settings: Settings, name: str, force: bool, as_json: bool)
         counts, skipped = manifest.counts, {k: v for k, v in manifest.coverage.items() if k != "indexed"}
         print(f"{name}: published generation {manifest.gen_id} at {manifest.commit[:10]}")
         print(f"  {counts.files} files, {counts.chunks} chunks, {counts.symbols} symbols, skipped {skipped or 'none'}")
+        if settings.vector_engine is not None:
+            print(f"  vector engine: {manifest.vector_engine.reason or f'{manifest.vector_engine.count} vectors'}")
 
 
 def build_all(home: Home, settings: Settings, force: bool, as_json: bool) -> None:
@@ -107,6 +109,11 @@ def gc(home: Home, settings: Settings, names: Sequence[str], dry_run: bool, as_j
         print(
             f"{gone.repo} in the bucket: {verb} {len(gone.dropped)} generations, "
             f"{gone.deleted_objects} objects ({gone.deleted_bytes / _MIB:.1f} MiB)"
+        )
+    for gone_there in swept.vector_engine:
+        print(
+            f"{gone_there.repo} in the vector engine: {verb} {len(gone_there.generations)} generations, "
+            f"{gone_there.rows} rows"
         )
     for left in swept.interrupted_adds:
         print(f"{verb} {left}, left by an interrupted `add`")

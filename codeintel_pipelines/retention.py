@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,19 @@ from codeintel_core.objects.collect import CollectedObjects
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
 from codeintel_core.traces.retention import Expired, expire
+from codeintel_core.vector_engine.select import engine_for
 from codeintel_pipelines import delta
+
+_LOST_AFTER = timedelta(days=1)  # what no home keeps and is younger may belong to a build that goes on
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedVectors:
+    """What went from the vector engine: generations, and rows that only they had."""
+
+    repo: str
+    generations: list[str]
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +41,17 @@ class Swept:
     """None when only some repositories were collected."""
     delta_files: list[str]
     """Files of Delta tables that only versions older than the limit need, relative to the home."""
+    vector_engine: list[CollectedVectors]
+    """What went from the vector engine."""
 
 
 def sweep(home: Home, settings: Settings, names: Sequence[str] = (), *, dry_run: bool = False) -> Swept:
-    """Collect the named repositories, or all; raises `UnknownRepository`, `BucketUnavailable`."""
+    """Collect the named repositories, or all.
+
+    Raises:
+        UnknownRepository: nothing was collected.
+        BucketUnavailable, VectorEngineUnavailable: what lies there stays until the next collection.
+    """
     for name in names:
         mirror.registration(home, name)
     min_age = timedelta(hours=settings.gc_min_age_h)
@@ -46,7 +66,33 @@ def sweep(home: Home, settings: Settings, names: Sequence[str] = (), *, dry_run:
         dry_run=dry_run,
     )  # fmt: skip
     old = [] if names else delta.vacuum(home, keep_days=settings.delta_keep_days, dry_run=dry_run)
-    return Swept(collected, left, in_bucket, expired, old)
+    vectors = _collect_vectors(settings, collected, in_bucket, dry_run=dry_run)
+    return Swept(collected, left, in_bucket, expired, old, vectors)
+
+
+def _collect_vectors(
+    settings: Settings, collected: Sequence[Collected], in_bucket: Sequence[CollectedObjects], *, dry_run: bool
+) -> list[CollectedVectors]:  # fmt: skip
+    """Take out of the vector engine what was collected, and what no home or bucket has kept for a day."""
+    engine = engine_for(settings)
+    if engine is None:
+        return []
+    bucket = {done.repo: done for done in in_bucket}
+    lost_before, found = datetime.now(UTC) - _LOST_AFTER, []
+    with closing(engine):
+        for done in collected:
+            objects = bucket.get(done.repo)
+            kept = {*done.kept, *(objects.kept if objects else ())}
+            gone = {*done.removed, *(objects.dropped if objects else ())} - kept
+            there = engine.kept(done.repo)
+            doomed = sorted(
+                gen_id
+                for gen_id, when in there.items()
+                if gen_id in gone or (gen_id not in kept and when < lost_before)
+            )
+            rows = engine.delete(done.repo, doomed) if doomed and not dry_run else 0
+            found.append(CollectedVectors(done.repo, doomed, rows))
+    return found
 
 
 def _collect_bucket(home: Home, settings: Settings, names: Sequence[str], *, dry_run: bool) -> list[CollectedObjects]:

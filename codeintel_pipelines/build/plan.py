@@ -37,6 +37,7 @@ from codeintel_core.repository import mirror
 from codeintel_core.repository.git import GitRepository, TreeEntry
 from codeintel_core.secrets import SECRETS_VERSION, purged
 from codeintel_core.settings import Settings
+from codeintel_core.vector_engine import select
 from codeintel_pipelines.build import lease, parts
 
 _log = logging.getLogger("codeintel.build")
@@ -193,8 +194,10 @@ def start(
     Raises:
         UnknownRepository, BuildInProgress, SourceUnavailable: it cannot be built now.
         BucketUnavailable: the home's bucket cannot be asked what it serves.
+        VectorEngineUnavailable: an engine is set and its driver is not installed.
     """
     repository = home.repository(repo)
+    select.require_driver(settings)
     shared.prepare(settings, home, repo)
     entry = mirror.registration(home, repo)
     lease.acquire(repository, run_id, is_finished)
@@ -284,8 +287,10 @@ def finish(build: Build, run_id: str) -> None:
 
 
 def _is_complete(manifest: Manifest, settings: Settings) -> bool:
-    """Whether another build of the same commit would add nothing: all vectors, and the sparse index that is wanted."""
-    if manifest.is_pending:
+    """Whether another build of the same commit would add nothing: all vectors, also in the vector engine, and the
+    sparse index that is wanted.
+    """
+    if manifest.is_pending or select.lacks(settings, manifest.repo, manifest.gen_id):
         return False
     try:
         wanted = sparse_contract_for(settings)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from codeintel_core import identity
 from codeintel_core.embedding.select import encoder_for
-from codeintel_core.errors import BuildFailed
+from codeintel_core.errors import BuildFailed, PublishConflict
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.manifest import Counts, Manifest, SparseFacts
@@ -17,7 +17,7 @@ from codeintel_core.objects.shared import publish_shared
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
-from codeintel_pipelines.build import verify
+from codeintel_pipelines.build import vector_engine, verify
 from codeintel_pipelines.build.ingest import redacted
 from codeintel_pipelines.build.plan import Build, versions
 from codeintel_pipelines.build.verify import Verdict
@@ -57,7 +57,12 @@ def release(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Rel
     failed = [f"{name} ({verdict.facts})" for name, verdict in verdicts.items() if not verdict.passed]
     if failed:
         raise BuildFailed(f"'{build.plan.repo}' was not published: {'; '.join(failed)}")
-    publish_shared(build.settings, build.repository, build.folder, manifest, build.plan.purged)
+    manifest = vector_engine.publish(build, manifest)
+    try:
+        publish_shared(build.settings, build.repository, build.folder, manifest, build.plan.purged)
+    except PublishConflict:
+        vector_engine.withdraw(build.settings, manifest)
+        raise
     return Released(manifest, verdicts)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from codeintel_core.repository.git import GitRepository
 from codeintel_core.secrets import purged
 from codeintel_core.secrets.fingerprint import Fingerprint
 from codeintel_core.settings import Settings
+from codeintel_core.vector_engine.select import engine_for
 from codeintel_pipelines import delta
 from codeintel_pipelines.purge import find, needle, stores
 from codeintel_pipelines.purge.find import Target
@@ -94,6 +96,7 @@ def purge(
         BuildInProgress: a repository is being built; nothing was dropped.
         StorageFailed: a file cannot be rewritten; run it again.
         BucketUnavailable, PublishConflict: the bucket cannot be used, or another purge was faster; run it again.
+        VectorEngineUnavailable: the vector engine cannot be used, so nothing of it was dropped; run it again.
     """
     report = Report(applied=not is_dry)
     words = set[str]()
@@ -118,11 +121,14 @@ def purge(
             words |= _words(repository.generation(gen_id), name, target)
             report.vectors += _forget_vectors(home, repository.generation(gen_id), name, target)
         _rebuild(repository, here, rebuild, report)
+        _clear_engine(settings, repository, gen_ids)
         if bucket is not None:
             bucket.drop(name, gen_ids)
         _drop(repository, here, report)
     _scrub(home, report, target)
     _collect_mirrors(home, settings)
+    for name in home.repository_names():
+        _clear_engine(settings, home.repository(name), ())
     if bucket is not None:
         report.bucket_objects = bucket.expunge()
         report.unconfirmed = bucket.reach_followers()
@@ -180,6 +186,19 @@ def _rebuild(repository: RepositoryHome, gen_ids: list[str], rebuild: Rebuild, r
             raise
         except CodeIntelError as error:  # it must go all the same; the report says that nothing new was built
             report.rebuilt[repository.name] = f"not rebuilt: {error}"
+
+
+def _clear_engine(settings: Settings, repository: RepositoryHome, gen_ids: Collection[str]) -> None:
+    """Take generations out of the vector engine, with what it has of others that are not kept here; before they are
+    dropped, so that a purge that it stops finds them again.
+    """
+    if (engine := engine_for(settings)) is None:
+        return
+    with closing(engine):
+        there = engine.kept(repository.name)
+        gone = [gen_id for gen_id in there if gen_id in gen_ids or gen_id not in kept(repository)]
+        if gone:
+            engine.delete(repository.name, gone, thoroughly=True)
 
 
 def _drop(repository: RepositoryHome, gen_ids: list[str], report: Report) -> None:

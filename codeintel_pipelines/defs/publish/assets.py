@@ -66,6 +66,7 @@ def generation(
             "coverage": bar_plot(manifest.coverage),
             "secondary_ratio": manifest.counts.compaction_ratio,
             "size_bytes": sum(file.size_bytes for file in manifest.files.values()),
+            "vector_engine": manifest.vector_engine.model_dump(),
         },
         check_results=results,
     )
