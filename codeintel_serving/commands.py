@@ -166,6 +166,7 @@ def _status_lines(state: RepositoryStatus) -> list[str]:
             f"  secondary ratio  {state.secondary_ratio:.1%}",
             f"  sparse           {printable(state.sparse)}",
             f"  dense device     {printable(state.dense_device)}",
+            *([f"  vector engine    {printable(state.vector_engine)}"] if state.vector_engine else []),
         ]
     for label, value in (("group", state.group), ("held", state.held)):
         if value:

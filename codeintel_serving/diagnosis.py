@@ -8,14 +8,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from codeintel_core.errors import CodeIntelError
+from codeintel_core.errors import CodeIntelError, VectorEngineUnavailable
 from codeintel_core.settings import Settings
 
 _MIN_FREE_BYTES = 1 << 30
 _MIN_GIT = (2, 31)
+_ENGINE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ Check = Callable[[Settings], str]  # the detail; an exception is a failure
 
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
-    checks = (*_CHECKS, _BUCKET) if settings.bucket_url else _CHECKS
+    checks = (*_CHECKS, *([_BUCKET] if settings.bucket_url else []), *([_ENGINE] if settings.vector_engine else []))
     return [_finding(name, check, fix, settings) for name, check, fix in checks]
 
 
@@ -120,6 +122,18 @@ def _bucket(settings: Settings) -> str:
     return f"{bucket.url}, {bucket.check()}"
 
 
+def _vector_engine(settings: Settings) -> str:
+    from codeintel_core.vector_engine.select import engine_for
+
+    engine = engine_for(settings)
+    assert engine is not None
+    with closing(engine):
+        try:
+            return engine.ping(_ENGINE_S)
+        except VectorEngineUnavailable as error:
+            raise RuntimeError(f"{error}: {error.detail}" if error.detail else str(error)) from None
+
+
 def _existing(path: Path) -> Path:
     return next(folder for folder in [path, *path.parents] if folder.exists())
 
@@ -138,4 +152,9 @@ _BUCKET = (
     "bucket",
     _bucket,
     "see docs/operations.md: the AWS variables, CODEINTEL_S3_ENDPOINT, and rights to list, read, write and delete",
+)
+_ENGINE = (
+    "vector engine",
+    _vector_engine,
+    "see docs/operations.md: CODEINTEL_VECTOR_ENGINE, PostgreSQL with pgvector 0.8 or newer, and the extra `pgvector`",
 )

@@ -1,6 +1,6 @@
 """Readiness: what works, what is degraded and why. Looks at what is open and opens nothing, but a first generation when
 there is none; repositories that are not open yet are counted, not checked. The only waits are for what is configured
-outside of this process: model endpoints, which are asked a real question (see `probes`), and Redis.
+outside of this process: model endpoints, which are asked a real question (see `probes`), Redis, the vector engine.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from codeintel_core.deadline import Deadline
-from codeintel_core.errors import CodeIntelError
+from codeintel_core.errors import CodeIntelError, DeadlineExceeded, VectorEngineUnavailable
 from codeintel_core.generations.generation import Generation
+from codeintel_core.retrieval import elsewhere
 from codeintel_core.telemetry import metrics
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import Check, Readiness
@@ -29,6 +30,7 @@ _MIN_FREE_BYTES = 1 << 30
 _KEPT_S = 1.0
 _BOUND_S = 3.0
 _MOST_REASONS = 5
+_ENGINE_S = 1.0
 
 
 def readiness(services: Services) -> Readiness:
@@ -52,6 +54,7 @@ def readiness(services: Services) -> Readiness:
             "jvm": _jvm(generations),
             **_sparse(services, generations),
             "dense_device": _dense_device(generations),
+            **_vector_engine(services, generations),
         }
     except CodeIntelError as error:
         checks["generations"] = _check("down", str(error))
@@ -192,6 +195,19 @@ def _sparse(services: Services, generations: list[Generation]) -> dict[str, Chec
 
 def _dense_device(generations: list[Generation]) -> Check:
     return _check("degraded", _joined(sorted({generation.dense.primary.device.reason for generation in generations})))
+
+
+def _vector_engine(services: Services, generations: list[Generation]) -> dict[str, Check]:
+    """The external vector engine, when one is configured: that it answers, and holds every generation."""
+    engine = services.vector_engine
+    if engine is None:
+        return {}
+    try:
+        engine.ping(_ENGINE_S)
+    except (VectorEngineUnavailable, DeadlineExceeded) as error:
+        return {"vector_engine": _check("degraded", f"{error}; local indexes answer")}
+    problems = [elsewhere.problem(engine, generation.manifest) for generation in generations]
+    return {"vector_engine": _check("degraded", _joined(problems))}
 
 
 def _joined(problems: list[str]) -> str:

@@ -22,6 +22,7 @@ from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.memo import Memo
 from codeintel_core.models.roles import chat_model, score_model
 from codeintel_core.objects import shared
+from codeintel_core.retrieval.elsewhere import pin_of
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
@@ -30,6 +31,7 @@ from codeintel_core.settings import Settings
 from codeintel_core.telemetry import metrics
 from codeintel_core.traces.journal import Journal
 from codeintel_core.traces.record import READ, Feedback, TraceJournal
+from codeintel_core.vector_engine.select import engine_for
 from codeintel_serving import feedback
 from codeintel_serving.access.keys import KeyRing
 from codeintel_serving.access.principal import Permission
@@ -59,6 +61,7 @@ class Services:
             freshness, resolver, scopes, runpacks: the parts, wired.
         sparse: the sparse encoder, or None when no sparse model is configured.
         replica: what follows the bucket that the home is in, or None when the home is a folder.
+        vector_engine: the external vector engine, or None when none is configured.
     """
 
     def __init__(self, settings: Settings, *, encoder: Callable[[], Encoder] | None = None) -> None:
@@ -75,7 +78,14 @@ class Services:
         load = encoder or (lambda: query_encoder(settings))
         self.encoder = LazyEncoder(lambda: CachedQueries(load(), settings.query_vector_cache))
         self.sparse = LazyEncoder(lambda: sparse_query_encoder(settings)) if settings.has_sparse else None
-        self.engine = SearchEngine(settings, self.encoder, sparse_encoder=self.sparse, tuning=Tunings(self.home))
+        self.vector_engine = engine_for(settings)
+        self.engine = SearchEngine(
+            settings,
+            self.encoder,
+            sparse_encoder=self.sparse,
+            tuning=Tunings(self.home),
+            vector_engine=self.vector_engine,
+        )
         self.results = CachedSearch(self.engine, settings.result_cache, settings.retrieval_budget_ms / 1000)
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
@@ -148,6 +158,8 @@ class Services:
             thread.join(timeout=10)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.engine.close()
+        if self.vector_engine is not None:
+            self.vector_engine.close()
         self.library.close()
         self.journal.close()
         self.feedback_journal.close()
@@ -245,6 +257,8 @@ class Services:
             LexicalSearcher([generation.lexical]).search([("warm", 1.0)], 1, Scope(), Deadline.after(60))
         if generation.sparse is not None and self.sparse is not None:
             SparseSearcher([generation.sparse]).search([("0", 1.0)], 1, Scope(), Deadline.after(60))
+        if self.vector_engine is not None and (pin := pin_of(generation.manifest)) is not None:
+            self.vector_engine.verify([pin])
         if self.encoder.loaded is not None:
             vector = self.encoder.loaded.encode_query("warm up")
             generation.catalog.hydrate(generation.dense.search(vector, 1)[0].tolist(), Scope())

@@ -61,6 +61,9 @@ class RepositoryStatus(Model):
         description="Ids of the generations that are kept, newest first; `as_of` takes them."
     )
     dense_device: str = Field(description="Where the primary is searched, with the reason when it is not as set.")
+    vector_engine: str = Field(
+        "", description="Whether the external vector engine answers for it, or why not; '' when none is configured."
+    )
     problem: str = Field(description="Why CURRENT does not serve or a channel is missing, '' when all is well.")
 
 

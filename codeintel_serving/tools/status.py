@@ -11,6 +11,7 @@ from codeintel_core.generations import reader, rollback
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.repository import mirror
+from codeintel_core.retrieval import elsewhere
 from codeintel_core.telemetry import current_run, step
 from codeintel_serving import freshness
 from codeintel_serving.display import without_server_paths
@@ -110,8 +111,17 @@ def _state(services: Services, generation: Generation) -> RepositoryStatus:
         index=services.freshness.entry(generation),
         sparse=freshness.sparse_state(generation, is_configured=services.settings.has_sparse),
         dense_device=generation.dense.primary.device.text,
+        vector_engine=_elsewhere(services, generation.manifest),
         problem=services.freshness.problem(generation),
     )
+
+
+def _elsewhere(services: Services, manifest: Manifest) -> str:
+    engine = services.vector_engine
+    if engine is None:
+        return ""
+    why = elsewhere.problem(engine, manifest)
+    return without_server_paths(why) or f"{manifest.vector_engine.count} vectors in {engine.system}"
 
 
 def _not_open(services: Services, name: str) -> RepositoryStatus:
