@@ -38,6 +38,7 @@ SUBJECTS = {
     "lexical": Needs.NOTHING,
     "dense": Needs.NOTHING,
     "filtered": Needs.NOTHING,
+    "vector_engine": Needs.NOTHING,
     "sparse": Needs.NOTHING,
     "growth": Needs.NOTHING,
     "traces": Needs.NOTHING,
