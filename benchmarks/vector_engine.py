@@ -82,8 +82,8 @@ def _at_size(size: int, server: PostgresServer, folder: Path) -> Rows:
             def here(query: Matrix, allowed: Ids | None = allowed) -> Ids:
                 return local.search(query, _CANDIDATES, allowed)[0]
 
-            def there(query: Matrix, scope: Scope = scope) -> Ids:
-                return engine.search([one], query, _CANDIDATES, scope, Deadline.after(60)).ids
+            def there(query: Matrix, scope: Scope = scope, allowed: Ids | None = allowed) -> Ids:
+                return engine.search([one], query, _CANDIDATES, scope, Deadline.after(60), allowed).ids
 
             ours, theirs = _took(here, queries, truth, server), _took(there, queries, truth, server)
             yield ours.row(subject, f"local files{label}")

@@ -61,7 +61,7 @@ def asked(
             status, reason = Status.SKIPPED, reason or "it holds none of these generations"
         else:
             try:
-                found = _search(engine, [pin for _, pin in there], request, vector)
+                found = _search(engine, there, request, vector)
             except DeadlineExceeded as error:
                 status, reason = Status.TIMED_OUT, str(error)
             except VectorEngineUnavailable as error:
@@ -82,6 +82,9 @@ def asked(
     return (found.ids, found.scores), [one for one in request.generations if id(one) not in ours]
 
 
-def _search(engine: VectorEngine, pins: Sequence[Pin], request: Request, vector: Matrix) -> Found:
+def _search(engine: VectorEngine, there: Sequence[tuple[Generation, Pin]], request: Request, vector: Matrix) -> Found:
     deadline = request.deadline.within(request.deadline.remaining_s * _SHARE)
-    return engine.search(pins, vector, request.depth, request.scope, deadline)
+    allowed = [generation.catalog.allowed_ids(request.scope) for generation, _ in there]
+    known = [ids for ids in allowed if ids is not None]  # all of them, or none when nothing is filtered
+    within = np.concatenate(known) if known else None
+    return engine.search([pin for _, pin in there], vector, request.depth, request.scope, deadline, within)

@@ -33,6 +33,7 @@ _log = logging.getLogger("codeintel.vector_engine")
 _LATE = "the vector engine does not answer in time"
 _CANCEL_S = 0.5
 _CONNECT_S = 5
+_LOST_MS = 30_000  # without an acknowledgement a connection is lost: nothing else ends what has no deadline
 _FAILURES, _COOL_DOWN_S = 3, 2.0
 _T = TypeVar("_T")
 Work = Callable[["Connection[Any]"], _T]
@@ -153,7 +154,7 @@ class Connections:
         try:
             return psycopg.connect(
                 self._url, autocommit=True, prepare_threshold=None, connect_timeout=_CONNECT_S,
-                application_name="codeintel", client_encoding="utf8",
+                application_name="codeintel", client_encoding="utf8", keepalives_idle=30, tcp_user_timeout=_LOST_MS,
             )  # fmt: skip
         except psycopg.Error as error:
             raise _unavailable(error, is_lost=True) from None

@@ -1,9 +1,9 @@
 """PostgreSQL with pgvector as a vector engine: what is held and verified there, and searching it.
 
-Up to `exact_max` rows are compared one by one, as FAISS does it; more are looked up in an HNSW index over halves of
-floats, whose scan goes on while scope and repositories let too little through. If that finds less than was asked for,
-what they let through is compared one by one. Every search reads one snapshot, in which the generations it names are
-there, or it says so.
+Up to `exact_max` rows are compared one by one, as FAISS does it: those of the repositories, or of a scope that lets no
+more through. More are looked up in an HNSW index over halves of floats, whose scan goes on while scope and repositories
+let too little through; if it ends with less than was asked for, they are compared one by one after all. Every search
+reads one snapshot, in which the generations it names are there, or it says so.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cachetools import LRUCache
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Matrix
 from codeintel_core.errors import DeadlineExceeded, VectorEngineUnavailable
+from codeintel_core.indexes.dense import Ids
 from codeintel_core.models.breaker import Breaker
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry import step
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _VERIFY_S = 60.0
 _VERIFY_AGAIN_S = 30.0
+_KEPT_S = 10.0
 _NOT_YET = "it is being verified"
 _MOST_HELD = 10_000  # generations
 _MIN_BEAM, _MAX_BEAM = 100, 1_000  # pgvector's own limit
@@ -56,6 +58,7 @@ AND first <= (%(numbers)s::bigint[])[repo_id] AND until > (%(numbers)s::bigint[]
 _PATHS = " AND path ~ %(paths)s"
 _LANGUAGES = " AND language = ANY(%(languages)s)"
 _CLASSES = " AND file_class <> ALL(%(classes)s)"
+_WITHIN = " AND chunk_id = ANY(%(within)s)"
 _BEST = " ORDER BY embedding <#> %(query)s::halfvec({dimension}) LIMIT %(k)s"
 _FIND = """
 SELECT generation.repo_id, generation.number, generation.digest, generation.vectors
@@ -129,15 +132,17 @@ class PostgresEngine:
                     self._verifier.submit(self._verify_later, pin)
         return found
 
-    def search(self, pins: Sequence[Pin], query: Matrix, k: int, scope: Scope, deadline: Deadline) -> Found:
+    def search(
+        self, pins: Sequence[Pin], query: Matrix, k: int, scope: Scope, deadline: Deadline, within: Ids | None = None
+    ) -> Found:  # fmt: skip
         """As `VectorEngine.search`."""
         with self._lock:
             held = [self._held.get(pin.gen_id) for pin in pins]
         there = [at for at in held if at is not None]
         if len(there) < len(pins):
             raise VectorEngineUnavailable("the vector engine's generations are not verified")
-        asked = _Asked(pins, there, query, k, scope)
-        count = sum(pin.state.count for pin in pins)
+        count = sum(pin.state.count for pin in pins) if within is None else len(within)
+        asked = _Asked(pins, there, query, k, scope, within if count <= self._exact_max else None)
         is_exact = count <= self._exact_max
         rows = self._searched(asked, deadline, is_exact=is_exact)
         if len(rows) < min(k, count) and not is_exact:
@@ -155,7 +160,10 @@ class PostgresEngine:
         def look(connection: Connection[Any]) -> dict[str, datetime]:
             return dict(connection.execute(_KEPT, [repo]).fetchall()) if tables.is_set_up(connection) else {}
 
-        return self._connections.run(look)
+        try:
+            return self._ask(look, Deadline.after(_KEPT_S))
+        except DeadlineExceeded as error:
+            raise VectorEngineUnavailable(str(error)) from None
 
     def delete(self, repo: str, gen_ids: Collection[str], *, thoroughly: bool = False) -> int:
         """As `VectorEngine.delete`."""
@@ -237,7 +245,10 @@ class PostgresEngine:
 class _Asked:
     """A search as PostgreSQL gets it: values are parameters, whatever they hold."""
 
-    def __init__(self, pins: Sequence[Pin], held: Sequence[_Held], query: Matrix, k: int, scope: Scope) -> None:
+    def __init__(
+        self, pins: Sequence[Pin], held: Sequence[_Held], query: Matrix, k: int, scope: Scope, within: Ids | None
+    ) -> None:  # fmt: skip
+        """`within`: ids that say what the scope does; None: its filters do."""
         self.numbers, self.gen_ids = [at.number for at in held], [pin.gen_id for pin in pins]
         self.beam = str(min(_MAX_BEAM, max(_MIN_BEAM, 2 * k)))
         numbers = [0] * max(at.repo_id for at in held)  # arrays count from 1
@@ -247,8 +258,9 @@ class _Asked:
             "query": f"[{','.join(map(str, query.tolist()))}]", "k": k, "numbers": numbers,
             "repos": [at.repo_id for at in held], "paths": f"^(?:{scope.path_regex()})$",
             "languages": list(scope.languages), "classes": list(scope.excluded_classes),
+            "within": [] if within is None else within.tolist(),
         }  # fmt: skip
         filters = ((_PATHS, scope.paths), (_LANGUAGES, scope.languages), (_CLASSES, scope.excluded_classes))
-        chosen = "".join(part for part, is_wanted in filters if is_wanted)
+        chosen = "".join(part for part, is_wanted in filters if is_wanted) if within is None else _WITHIN
         contract = pins[0].contract
         self.statement = tables.composed(_SEARCH + chosen + _BEST, contract.contract_id, contract.dimension)

@@ -121,7 +121,9 @@ class VectorEngine(Protocol):
     def unverified(self, pins: Sequence[Pin]) -> dict[str, str]:
         """Why generations cannot be searched now, by id; waits for nothing. They are verified in the background."""
 
-    def search(self, pins: Sequence[Pin], query: Matrix, k: int, scope: Scope, deadline: Deadline) -> Found:
+    def search(
+        self, pins: Sequence[Pin], query: Matrix, k: int, scope: Scope, deadline: Deadline, within: Ids | None = None
+    ) -> Found:  # fmt: skip
         """The best `k` chunks of verified generations within the scope; ties go to the smaller id.
 
         Args:
@@ -130,6 +132,7 @@ class VectorEngine(Protocol):
             k: number of results.
             scope: what may be found; its repositories are those of the pins.
             deadline: then it is cancelled.
+            within: chunk ids that the scope lets through, where the caller knows them: a few are compared one by one.
 
         Raises:
             DeadlineExceeded: it was late.

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from psycopg.sql import Composed
 
 Whole = Callable[[], Iterator[pa.Table]]
-_INDEX_MEMORY_KIB = 1 << 20  # most of what building an index may take; more than it needs is not taken
 _OPEN_KEYS = "SELECT key FROM {table} WHERE repo_id = %s AND until = %s"
 _CLOSE = "UPDATE {table} SET until = %s WHERE repo_id = %s AND until = %s AND key = ANY(%s)"
 _COPY = (
@@ -193,7 +192,5 @@ def _index(connection: Connection[Any], pin: Pin, exact_max: int) -> None:
         composed("SELECT to_regclass({nearest_name}) IS NULL AND (SELECT count(*) FROM {table}) > %s", contract_id),
         [exact_max],
     ).fetchone()
-    if row is None or not row[0]:
-        return
-    connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [f"{_INDEX_MEMORY_KIB}kB"])
-    connection.execute(composed(_NEAREST, contract_id))
+    if row is not None and row[0]:
+        connection.execute(composed(_NEAREST, contract_id))

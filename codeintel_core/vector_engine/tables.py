@@ -43,6 +43,7 @@ CREATE TABLE {table} (
     embedding halfvec({dimension}) NOT NULL) WITH (fillfactor = 85);
 ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE MAIN;
 CREATE INDEX {by_repo} ON {table} (repo_id);
+CREATE INDEX {by_chunk} ON {table} (chunk_id);
 """
 
 
@@ -56,6 +57,7 @@ def composed(statement: str, contract_id: str, dimension: int = 0) -> Composed:
         table_name=sql.Literal(name),
         nearest_name=sql.Literal(f"{name}_nearest"),
         by_repo=sql.Identifier(f"{name}_repo"),
+        by_chunk=sql.Identifier(f"{name}_chunk"),
         nearest=sql.Identifier(f"{name}_nearest"),
         dimension=sql.Literal(dimension),
     )

@@ -77,6 +77,8 @@ def remove_unneeded_generations(context: dg.OpExecutionContext, home: HomeResour
     context.log.info(f"files of old versions of Delta tables: removed {len(swept.delta_files)}")
     for gone in swept.bucket:
         context.log.info(f"{gone.repo}: dropped {gone.dropped or 'nothing'} in the bucket, kept {gone.kept}")
+    for taken in swept.vector_engine:
+        context.log.info(f"{taken.repo}: {taken.generations or 'nothing'} taken out of the vector engine")
     freed = sum(done.freed_bytes for done in swept.repositories)
     context.add_output_metadata(
         {"removed": sum(len(done.removed) for done in swept.repositories), "freed_bytes": freed}

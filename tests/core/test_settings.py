@@ -26,8 +26,12 @@ def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "0"), ("PORT", "x"), ("MAX_PER_FILE", "1e9"), ("HOME", "~nobody-here/x")]
-)
+    ("name", "value"),
+    [
+        ("PORT", "0"), ("PORT", "x"), ("MAX_PER_FILE", "1e9"), ("HOME", "~nobody-here/x"),
+        ("VECTOR_ENGINE", "mysql://here/x"),
+    ],
+)  # fmt: skip
 def test_values_outside_their_limits_are_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
