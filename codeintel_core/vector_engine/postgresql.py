@@ -43,7 +43,9 @@ _MOST_HELD = 10_000  # generations
 _MIN_BEAM, _MAX_BEAM = 100, 1_000  # pgvector's own limit
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TIMEOUT = "SELECT set_config('statement_timeout', %s, true)"
-_EXACT = "SELECT set_config('enable_indexscan', 'off', true)"  # leaves the bitmap of a repository's rows
+_EXACT = (  # leaves the bitmap of a repository's or a scope's rows, also of a table that was not analysed yet
+    "SELECT set_config(name, 'off', true) FROM (VALUES ('enable_indexscan'), ('enable_seqscan')) AS wanted (name)"
+)
 _BY_INDEX = (
     "SELECT set_config(name, value, true) FROM (VALUES ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), "
     "('enable_sort', 'off'), ('hnsw.iterative_scan', 'relaxed_order'), ('hnsw.ef_search', %s)) AS wanted (name, value)"
@@ -52,9 +54,9 @@ _HELD = "SELECT count(*) FROM codeintel_generations WHERE number = ANY(%s) AND g
 # The number of each repository's generation stands at its id: 0, which no row lives at, where it is not asked.
 _SEARCH = """
 SELECT repo_id, chunk_id, -(embedding <#> %(query)s::halfvec({dimension})) AS score FROM {table}
-WHERE repo_id = ANY(%(repos)s)
-AND first <= (%(numbers)s::bigint[])[repo_id] AND until > (%(numbers)s::bigint[])[repo_id]
+WHERE first <= (%(numbers)s::bigint[])[repo_id] AND until > (%(numbers)s::bigint[])[repo_id]
 """
+_REPOSITORIES = " AND repo_id = ANY(%(repos)s)"
 _PATHS = " AND path ~ %(paths)s"
 _LANGUAGES = " AND language = ANY(%(languages)s)"
 _CLASSES = " AND file_class <> ALL(%(classes)s)"
@@ -261,6 +263,8 @@ class _Asked:
             "within": [] if within is None else within.tolist(),
         }  # fmt: skip
         filters = ((_PATHS, scope.paths), (_LANGUAGES, scope.languages), (_CLASSES, scope.excluded_classes))
-        chosen = "".join(part for part, is_wanted in filters if is_wanted) if within is None else _WITHIN
+        chosen = "".join([_REPOSITORIES, *(part for part, is_wanted in filters if is_wanted)])
+        if within is not None:
+            chosen = _WITHIN  # and no other condition that an index answers, whatever is known of the table yet
         contract = pins[0].contract
         self.statement = tables.composed(_SEARCH + chosen + _BEST, contract.contract_id, contract.dimension)
