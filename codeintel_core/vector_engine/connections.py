@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("codeintel.vector_engine")
 _LATE = "the vector engine does not answer in time"
+_ENDING = "57P"  # class of the SQLSTATEs of a server that shuts down, crashed or is starting
 _CANCEL_S = 0.5
 _CONNECT_S = 5
 _LOST_MS = 30_000  # without an acknowledgement a connection is lost: nothing else ends what has no deadline
@@ -212,7 +213,8 @@ def _translated(work: Work[_T], connection: Connection[Any]) -> _T:
     except psycopg.errors.QueryCanceled:
         raise DeadlineExceeded(_LATE) from None
     except psycopg.Error as error:
-        raise _unavailable(error, is_lost=connection.closed) from None
+        is_ending = (error.sqlstate or "").startswith(_ENDING)  # it says so before its end is noticed
+        raise _unavailable(error, is_lost=connection.closed or is_ending) from None
 
 
 def _unavailable(error: Exception, *, is_lost: bool) -> VectorEngineUnavailable:
