@@ -54,7 +54,7 @@ class _Took:
 
 def measure(at: Workplace) -> Rows:
     """Every size up to 100,000."""
-    with tempfile.TemporaryDirectory() as folder, postgres_server(Path(folder)) as server:
+    with tempfile.TemporaryDirectory() as folder, postgres_server() as server:
         for size in at.sizes:
             if size <= 100_000:
                 yield from _at_size(size, server, Path(folder) / str(size))

@@ -132,7 +132,7 @@ def git_repo(tmp_path: Path) -> GitRepo:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server with pgvector for all tests, each of which makes what it needs; it starts when wanted."""
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as running:
+    with postgres_server() as running:
         yield running

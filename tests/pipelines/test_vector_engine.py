@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from benchmarks.plain_build import build
+from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.select import encoder_for
 from codeintel_core.errors import PublishConflict, VectorEngineUnavailable
 from codeintel_core.generations.as_of import resolve
@@ -198,7 +199,9 @@ def test_a_crash_costs_a_limit_and_not_an_answer(home: Home, settings: Settings,
         finally:
             postgres.start()
         now[0] = 6.0
-        assert engine.verify([_pin(manifest)]) == {manifest.gen_id: ""}
+        ends = Deadline.after(60)
+        while any(engine.verify([_pin(manifest)]).values()):  # one that runs in the background may be the probe
+            ends.check("the way back")
         result, steps = _found(settings, engine, generation)
         assert (steps["vector_engine.search"], result.notes) == ("completed", [])
 
