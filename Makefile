@@ -26,7 +26,8 @@ $(VENV)/.installed: pyproject.toml requirements/no-deps.txt requirements/constra
 	$(BIN)/pip install -qq --disable-pip-version-check --no-compile -c requirements/constraints.txt -e '.[$(FAISS),dev]'
 	$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps -r requirements/no-deps.txt
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "import codeintel_pipelines.definitions, codeintel_serving.hosting, \
-	  faiss, onnxruntime, tokenizers; from dagster import DagsterInstance; DagsterInstance.local_temp()"
+	  faiss, onnxruntime, tokenizers, logging; logging.disable(); \
+	  from dagster import DagsterInstance; DagsterInstance.local_temp()"
 	@touch $@
 
 demo: setup
