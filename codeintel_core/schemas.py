@@ -94,7 +94,7 @@ def _struct(**fields: pa.DataType) -> pa.StructType:
 
 _TIME = pa.timestamp("us", tz="UTC")
 
-TRACE_SCHEMA_VERSION = 4
+TRACE_SCHEMA_VERSION = 5
 """Of `ANSWER_TRACES` and `FEEDBACK`; files and journals of an older one are read and upgraded."""
 
 ANSWER_TRACES = pa.schema(
@@ -105,6 +105,7 @@ ANSWER_TRACES = pa.schema(
         _field("otel_trace_id", pa.string(), "OpenTelemetry trace id"),
         _field("operation", pa.string(), "search or answer"),
         _field("surface", pa.string(), "rest, mcp or cli"),
+        _field("machine", pa.string(), "host name of the machine that answered, '' in rows from before version 5"),
         _field("asked_at", _TIME, "when the request started"),
         _field("query", pa.string(), "query or question as asked, '' when the setting `trace_queries` is off"),
         _field("query_digest", pa.string(), "SHA-256 of the trimmed query, 16 hex digits: equal queries without text"),

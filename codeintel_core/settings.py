@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     bucket_interval_s: float = Field(
         10.0, gt=0, le=86_400, description="How often the server asks the bucket for new generations (one listing)."
     )
+    collect_traces: bool = Field(
+        False, description="Makes the tables of what all machines of a home in a bucket answered; for one of them."
+    )
+    trace_handover_s: float = Field(
+        60.0, gt=0, le=86_400, description="How often the other machines hand their trace rows to that bucket."
+    )
 
     embedding_precision: Literal["int8", "fp32"] = Field(
         "int8", description="Precision of the embedded MiniLM encoder; part of the embedding contract."

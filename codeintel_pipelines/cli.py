@@ -189,7 +189,7 @@ def purge(
 @app.command()
 def analytics(as_json: Json = False) -> None:
     """Turn trace journals into tables and rewrite codeintel.duckdb (runs the Dagster jobs)."""
-    from codeintel_pipelines import runs
+    from codeintel_pipelines import commands, runs
 
     home = _settings_home()
     days = runs.refresh_analytics(home)
@@ -197,6 +197,7 @@ def analytics(as_json: Json = False) -> None:
         print(json.dumps({"days": days, "database": str(home.analytics)}))
     else:
         print(f"{home.analytics}: {len(days)} day(s) of traces compacted; what is in it: docs/analytics.md")
+        commands.remark_on_others()
 
 
 @app.command()

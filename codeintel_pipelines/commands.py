@@ -14,8 +14,9 @@ from codeintel_core.errors import CodeIntelError
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.generations.rollback import hold_of
 from codeintel_core.home import Home
+from codeintel_core.objects import shared
 from codeintel_core.objects.shared import prepare, share
-from codeintel_core.settings import Settings
+from codeintel_core.settings import Settings, get_settings
 from codeintel_pipelines import groups, retention
 from codeintel_pipelines.build.plan import up_to_date
 
@@ -122,8 +123,18 @@ def gc(home: Home, settings: Settings, names: Sequence[str], dry_run: bool, as_j
             f"traces: {verb} {len(old.traces)} days, {old.journals} compacted journals; "
             f"ledgers: {verb} {len(old.ledgers)} days"
         )
+    if swept.handed_over:
+        print(f"handed over: {verb} {swept.handed_over} journals and segments")
     if swept.delta_files:
         print(f"Delta tables: {verb} {len(swept.delta_files)} files of old versions")
+
+
+def remark_on_others() -> None:
+    """Say that these tables have the rows of one machine, where another makes those of all."""
+    handover = shared.handover(get_settings())
+    standing = handover.standing() if handover is not None else None
+    if standing is not None and standing.collector.host and not standing.is_mine:
+        sys.stderr.write(f"only rows of this machine: {standing.collector.host} makes the tables of all\n")
 
 
 def export(home: Home, name: str, as_json: bool) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from codeintel_core.generations import retention
 from codeintel_core.generations.retention import Collected
 from codeintel_core.home import Home
+from codeintel_core.objects import shared
 from codeintel_core.objects.collect import CollectedObjects
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
@@ -39,6 +41,8 @@ class Swept:
     """What went from the bucket that the home is in."""
     traces: Expired | None
     """None when only some repositories were collected."""
+    handed_over: int
+    """Journals whose rows another machine has in its tables, and segments of the bucket that are too old."""
     delta_files: list[str]
     """Files of Delta tables that only versions older than the limit need, relative to the home."""
     vector_engine: list[CollectedVectors]
@@ -61,13 +65,10 @@ def sweep(home: Home, settings: Settings, names: Sequence[str] = (), *, dry_run:
     ]
     in_bucket = _collect_bucket(home, settings, names, dry_run=dry_run) if settings.bucket_url else []
     left = [] if names else retention.clear_interrupted_adds(home, min_age=min_age, dry_run=dry_run)
-    expired = None if names else expire(
-        home, datetime.now(UTC).date(), trace_days=settings.trace_keep_days, ledger_days=settings.ledger_keep_days,
-        dry_run=dry_run,
-    )  # fmt: skip
+    expired, handed_over = (None, 0) if names else _expire_rows(home, settings, dry_run=dry_run)
     old = [] if names else delta.vacuum(home, keep_days=settings.delta_keep_days, dry_run=dry_run)
     vectors = _collect_vectors(settings, collected, in_bucket, dry_run=dry_run)
-    return Swept(collected, left, in_bucket, expired, old, vectors)
+    return Swept(collected, left, in_bucket, expired, handed_over, old, vectors)
 
 
 def _collect_vectors(
@@ -93,6 +94,19 @@ def _collect_vectors(
             rows = engine.delete(done.repo, doomed) if doomed and not dry_run else 0
             found.append(CollectedVectors(done.repo, doomed, rows))
     return found
+
+
+def _expire_rows(home: Home, settings: Settings, *, dry_run: bool) -> tuple[Expired, int]:
+    """Remove old rows; those that another machine is to have stay until they were handed over."""
+    today, handover = datetime.now(UTC).date(), shared.handover(settings)
+    trace_days, ledger_days = settings.trace_keep_days, settings.ledger_keep_days
+    if handover is not None and not dry_run:
+        handover.run()
+    spared = handover.unsent() if handover is not None else frozenset[Path]()
+    expired = expire(home, today, trace_days=trace_days, ledger_days=ledger_days, dry_run=dry_run, spared=spared)
+    if handover is None:
+        return expired, 0
+    return expired, handover.expire(today, trace_days=trace_days, ledger_days=ledger_days, dry_run=dry_run)
 
 
 def _collect_bucket(home: Home, settings: Settings, names: Sequence[str], *, dry_run: bool) -> list[CollectedObjects]:

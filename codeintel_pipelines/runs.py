@@ -29,12 +29,14 @@ from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home
+from codeintel_core.objects import shared
 from codeintel_core.repository import mirror
 from codeintel_pipelines import delta, watch
 from codeintel_pipelines.build.plan import Embed
 from codeintel_pipelines.partitions import repositories
 from codeintel_pipelines.stages import SKIPPED_AS_TAG, SKIPPED_TAG, plan_config
 
+_log = logging.getLogger("codeintel.runs")
 _SKIPPED_AS: dict[str, type[CodeIntelError]] = {kind.slug: kind for kind in (BuildInProgress, PublishConflict)}
 _DISK_FULL = os.strerror(errno.ENOSPC)
 _LATER = (Embed.DEFINITIONS, Embed.ALL)  # what follows a generation that was published lexical first
@@ -107,19 +109,32 @@ def _served(home: Home, name: str) -> Manifest:
 
 
 def refresh_analytics(home: Home) -> list[str]:
-    """Compact the days whose journals are newer than their table, then rewrite codeintel.duckdb; returns the days."""
-    stale = watch.days_to_compact(home)
-    for day in stale:
-        _execute(home, "compact_traces", _QUIET, partition=day)
+    """Compact the days with new rows, also of other machines, then rewrite codeintel.duckdb; returns the days."""
+    stale = _compact_new(home)
     _execute(home, "refresh_analytics", _QUIET)
     return stale
 
 
 def learn(home: Home) -> None:
     """Compact new traces, then run the job `learn_from_traces`."""
-    for day in watch.days_to_compact(home):
-        _execute(home, "compact_traces", _QUIET, partition=day)
+    _compact_new(home)
     _execute(home, "learn_from_traces", _QUIET)
+
+
+def _compact_new(home: Home) -> list[str]:
+    """Compact the days whose journals are newer than their table, or of which the bucket still has rows."""
+    from codeintel_pipelines.resources import HomeResource
+
+    gathering, days = shared.gathering(HomeResource(root=str(home.root)).settings), set[str]()
+    if gathering is not None:
+        brought = gathering.bring()
+        days = {segment.day for segment in brought.segments}
+        for problem in brought.problems:
+            _log.warning("not all that other machines handed over was brought in: %s", problem)
+    stale = sorted({*days, *watch.days_to_compact(home)})
+    for day in stale:
+        _execute(home, "compact_traces", _QUIET, partition=day)
+    return stale
 
 
 def export(home: Home, name: str = "") -> list[Path]:

@@ -5,10 +5,12 @@ Each answer carries a run key made of the state it was derived from, so the same
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from codeintel_core.errors import CodeIntelError, GenerationCorrupt
@@ -17,6 +19,7 @@ from codeintel_core.generations.manifest import Manifest
 from codeintel_core.generations.publish import current_id
 from codeintel_core.generations.rollback import hold_of
 from codeintel_core.home import Home
+from codeintel_core.objects import shared
 from codeintel_core.repository import lag, mirror
 from codeintel_core.settings import Settings
 from codeintel_core.traces import journal, tables
@@ -106,6 +109,20 @@ def journals(home: Home, seen: Mapping[str, int]) -> tuple[list[Due], dict[str, 
         for day in journal.days(table.journals):
             sizes[day] += sum(path.stat().st_size for path in journal.files(table.journals, day))
     return [Due(day, f"{day}@{size}") for day, size in sizes.items() if size > seen.get(day, 0)], dict(sizes)
+
+
+def segments(settings: Settings, now: datetime) -> list[Due]:
+    """Days of which other machines handed rows to the bucket; asked for again every hour while the same ones wait.
+
+    Raises:
+        BucketUnavailable: it does not answer within the time of a tick.
+        InvalidRequest: another machine makes the tables.
+    """
+    gathering, days = shared.gathering(settings, is_hurried=True), defaultdict[str, list[str]](list)
+    for segment in gathering.waiting() if gathering is not None else ():
+        days[segment.day].append(segment.key)
+    digests = {day: hashlib.sha256("".join(keys).encode()).hexdigest()[:16] for day, keys in days.items()}
+    return [Due(day, f"{day}@{digest}@{now:%Y%m%dT%H}") for day, digest in sorted(digests.items())]
 
 
 def days_to_compact(home: Home) -> list[str]:

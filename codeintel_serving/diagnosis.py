@@ -40,7 +40,8 @@ Check = Callable[[Settings], str]  # the detail; an exception is a failure
 
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
-    checks = (*_CHECKS, *([_BUCKET] if settings.bucket_url else []), *([_ENGINE] if settings.vector_engine else []))
+    of_bucket = (_BUCKET, _TRACES) if settings.bucket_url else ()
+    checks = (*_CHECKS, *of_bucket, *((_ENGINE,) if settings.vector_engine else ()))
     return [_finding(name, check, fix, settings) for name, check, fix in checks]
 
 
@@ -134,6 +135,20 @@ def _vector_engine(settings: Settings) -> str:
             raise RuntimeError(f"{error}: {error.detail}" if error.detail else str(error)) from None
 
 
+def _traces(settings: Settings) -> str:
+    from datetime import UTC, datetime
+
+    from codeintel_core.objects import collector, segments
+    from codeintel_core.objects.bucket import Bucket
+
+    bucket = Bucket.of(settings)
+    found, waits = collector.named(bucket), segments.waiting(bucket)
+    if not found.machine:
+        return "rows stay on their machines: none has CODEINTEL_COLLECT_TRACES"
+    age = f", the oldest for {(datetime.now(UTC) - waits.oldest).total_seconds():.0f} s" if waits.oldest else ""
+    return f"tables are made by {found.host}; {waits.text} segments wait for it{age}"
+
+
 def _existing(path: Path) -> Path:
     return next(folder for folder in [path, *path.parents] if folder.exists())
 
@@ -148,7 +163,7 @@ _CHECKS: tuple[tuple[str, Check, str], ...] = (
     ("home", _home, "fix its permissions or set CODEINTEL_HOME"),
     ("disk", _disk, "free at least 1 GiB or set CODEINTEL_HOME"),
 )
-_BUCKET = (
+_BUCKET: tuple[str, Check, str] = (
     "bucket",
     _bucket,
     "see docs/operations.md: the AWS variables, CODEINTEL_S3_ENDPOINT, and rights to list, read, write and delete",
@@ -158,3 +173,4 @@ _ENGINE = (
     _vector_engine,
     "see docs/operations.md: CODEINTEL_VECTOR_ENGINE, PostgreSQL with pgvector 0.8 or newer, and the extra `pgvector`",
 )
+_TRACES: tuple[str, Check, str] = ("traces", _traces, "see `bucket`")

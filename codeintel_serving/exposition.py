@@ -115,6 +115,21 @@ class _State(Collector):
             "codeintel_spans_held", "Spans that wait for the end of their trace.", sampling.held if sampling else 0
         )
 
+        if self._services.handover is not None:
+            standing = self._services.handover.standing()
+            yield _total(
+                "codeintel_trace_segments_waiting",
+                "Segments of rows in the bucket that no table has: of this machine, of all on the one that makes them.",
+                standing.in_bucket.count,
+            )
+            yield _total(
+                "codeintel_trace_bytes_waiting", "Bytes of rows that were not handed over.", standing.bytes_here
+            )
+            yield _total(
+                "codeintel_trace_oldest_waiting_seconds", "Age of the oldest row that no table has, or less.",
+                standing.oldest_s(now),
+            )  # fmt: skip
+
     def _sizes(self, serving: list[Generation]) -> Iterator[Metric]:
         sizes = GaugeMetricFamily("codeintel_index_entries", "Entries of the served indexes by kind.", labels=["kind"])
         for kind in _KINDS:

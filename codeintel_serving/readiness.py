@@ -40,6 +40,8 @@ def readiness(services: Services) -> Readiness:
         checks["redis"] = _check("degraded", services.scopes.backend.ping())
     if services.replica is not None:
         checks["bucket"] = _check("degraded", services.replica.problem)
+    if services.handover is not None:
+        checks["traces"] = _check("degraded", services.handover.standing().reason(datetime.now(UTC)))
     library = services.library
     try:
         if not library.serving():  # as before the first request: look whether anything can serve

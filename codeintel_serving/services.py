@@ -61,6 +61,7 @@ class Services:
             freshness, resolver, scopes, runpacks: the parts, wired.
         sparse: the sparse encoder, or None when no sparse model is configured.
         replica: what follows the bucket that the home is in, or None when the home is a folder.
+        handover: what hands the rows of this machine to that bucket, or None likewise.
         vector_engine: the external vector engine, or None when none is configured.
     """
 
@@ -69,6 +70,7 @@ class Services:
         self.settings = settings
         self.home = Home(settings.home)
         self.replica = shared.replica(settings)
+        self.handover = shared.handover(settings)
         self.library = Library(
             self.home,
             verify=settings.verify_digests,
@@ -117,6 +119,8 @@ class Services:
         """Warm up, then watch for new generations in the background until `close`."""
         if self.replica is not None:  # what is here serves at once, and nothing of a large home has to come first
             self._start(lambda: self._every(self.settings.bucket_interval_s, self.follow), "bucket-follower")
+        if self.handover is not None:
+            self._start(lambda: self._every(self.settings.trace_handover_s, self.hand_over), "trace-handover")
         self.warm(deadline=Deadline.after(_OPEN_BEFORE_READY_S))  # the watcher opens the rest of a large home
         self._start(lambda: self._every(self.settings.watch_interval_s, self._refresh), "generation-watcher")
 
@@ -125,6 +129,11 @@ class Services:
         if self.replica is not None:
             names = self.home.repository_names()
             self.replica.follow([name for name in names if self.library.reader(name).problem])
+
+    def hand_over(self) -> None:
+        """Hand the rows that were written since the last time to the bucket; what stands in the way is a check."""
+        if self.handover is not None:
+            self.handover.run()
 
     def warm(self, repos: Sequence[str] = (), as_of: str = "", deadline: Deadline | None = None) -> None:
         """Load the encoder, open generations, start the JVM and run each index once; problems are left to requests.
@@ -164,6 +173,8 @@ class Services:
         self.journal.close()
         self.feedback_journal.close()
         self.runpacks.close()
+        if self.handover is not None:
+            self.handover.finish()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; part of its end, before `close`."""

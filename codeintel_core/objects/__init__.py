@@ -9,5 +9,7 @@ Keys below the prefix:
     objects/<repo>/<sha256>                 immutable: files of generations and packs of the mirror, by digest
     state/PURGE                             changes with every purge
     followers/<id>                          a folder that follows, and the last purge that it carried out
+    traces/<id>/<day>/<table>-<sha256>      immutable: rows that a machine handed over, until they are in the tables
+    traces/COLLECTOR                        the machine that makes the tables
     dropped/<repo>/<gen_id>/manifest.json, mirror.json   of collected generations, while somebody may download them
 """

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _RETRIES = 3
 _RETRY_S = 30
+_CONNECT_S, _REQUEST_S = 5, 120
 _PARALLEL = 8
 _PART_BYTES, _MOST_PARTS, _PARTS_AT_ONCE = 8 << 20, 9_000, 3  # S3 takes 10,000 parts; each at once is in memory
 
@@ -39,7 +41,8 @@ class Entry:
 class Bucket:
     """The objects below `s3://bucket/prefix`; every method raises `BucketUnavailable` when they cannot be had."""
 
-    def __init__(self, url: str, *, endpoint: str = "", allow_http: bool = False) -> None:
+    def __init__(self, url: str, *, endpoint: str = "", allow_http: bool = False, patience_s: int = 0) -> None:
+        """With `patience_s`, what is not answered within it fails and is not tried again: for who comes back anyway."""
         self.url = url
         try:
             from obstore.store import S3Store
@@ -49,25 +52,31 @@ class Bucket:
             ) from None
         name, _, prefix = url.removeprefix("s3://").partition("/")
         options: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
-        client: Any = {"connect_timeout": "5s", "timeout": "120s"} | ({"allow_http": True} if allow_http else {})
-        retry: Any = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_S)}
+        connect_s, request_s = min(_CONNECT_S, patience_s or _CONNECT_S), patience_s or _REQUEST_S
+        client: Any = {"connect_timeout": f"{connect_s}s", "timeout": f"{request_s}s"}
+        client |= {"allow_http": True} if allow_http else {}
+        retries = 0 if patience_s else _RETRIES
+        retry: Any = {"max_retries": retries, "retry_timeout": timedelta(seconds=patience_s or _RETRY_S)}
         with self._told():
             self._store: S3Store = S3Store(
                 name, prefix=prefix or None, client_options=client, retry_config=retry, **options
             )  # fmt: skip
 
     @classmethod
-    def of(cls, settings: Settings) -> Bucket:
+    def of(cls, settings: Settings, *, patience_s: int = 0) -> Bucket:
         """The bucket of the settings, which name one."""
-        return cls(settings.bucket_url, endpoint=settings.s3_endpoint, allow_http=settings.s3_allow_http)
+        return cls(
+            settings.bucket_url, endpoint=settings.s3_endpoint, allow_http=settings.s3_allow_http,
+            patience_s=patience_s,
+        )  # fmt: skip
 
-    def list(self, prefix: str) -> dict[str, Entry]:
-        """Everything below a prefix, by key."""
+    def list(self, prefix: str, *, most: int | None = None) -> dict[str, Entry]:
+        """Everything below a prefix, by key, or the `most` first of it."""
         with self._told():
+            found = (meta for batch in self._store.list(prefix) for meta in batch)
             return {
                 meta["path"]: Entry(meta["size"], meta["e_tag"] or "", meta["last_modified"])
-                for batch in self._store.list(prefix)
-                for meta in batch
+                for meta in islice(found, most)
             }
 
     def get(self, key: str) -> tuple[bytes, str] | None:

@@ -14,6 +14,8 @@ FOLLOWERS = "followers"
 ROUND = f"{STATE}/PURGE"  # changes with every purge
 PURGED = f"{STATE}/purged.json"
 MIRROR_NAME = "mirror.json"
+SEGMENTS = "traces"
+COLLECTOR = f"{SEGMENTS}/COLLECTOR"  # the machine that makes the tables of all machines' rows
 RECORD = (MIRROR_NAME, DIGEST_NAME, FILE_NAME)  # of a generation; in this order they are written
 
 
@@ -65,3 +67,13 @@ def blob(repo: str, sha256: str) -> str:
 def follower(machine: str) -> str:
     """What a folder that follows the bucket says of itself."""
     return f"{FOLLOWERS}/{machine}"
+
+
+def segments(machine: str = "") -> str:
+    """Prefix of the rows that a machine, or any, handed over."""
+    return f"{SEGMENTS}/{machine}" if machine else SEGMENTS
+
+
+def segment(machine: str, day: str, table: str, sha256: str) -> str:
+    """Rows of a day that a machine handed over, named by their digest."""
+    return f"{SEGMENTS}/{machine}/{day}/{table}-{sha256}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Collection
+from itertools import chain
 from math import ceil
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +17,7 @@ from codeintel_core.errors import BucketUnavailable
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.reader import kept
 from codeintel_core.home import RepositoryHome
-from codeintel_core.objects import collect, followers, keys, packs
+from codeintel_core.objects import collect, collector, followers, keys, packs, segments
 from codeintel_core.objects.replica import Replica
 from codeintel_core.objects.upload import is_purged_since, read_record, served
 from codeintel_core.secrets import purged
@@ -80,6 +81,18 @@ class BucketPurge:
             deleted += collect.expunge(self._bucket, name).deleted_objects
         return deleted
 
+    def mask_rows(self, masked: Callable[[bytes], bytes], *, dry_run: bool = False) -> list[str]:
+        """Mask rows that wait in the bucket to be collected; returns the keys of those that held something.
+
+        What is handed over from now on was masked by the purge list, which has to be in the bucket by then.
+        """
+        return segments.mask(self._bucket, masked, dry_run=dry_run)[0]
+
+    def collected_by(self) -> str:
+        """Host of another machine that makes the tables of all, and so may have rows; '' when there is none."""
+        found = collector.named(self._bucket)
+        return "" if found.machine in ("", self._replica.machine) else found.host
+
     def reach_followers(self) -> dict[str, str]:
         """Have every folder that follows the bucket let go of what it does not keep, and wait for it.
 
@@ -99,10 +112,14 @@ class BucketPurge:
             waiting = followers.unconfirmed(self._bucket, wanted)
         return waiting
 
-    def left(self) -> list[str]:
-        """What the bucket holds that no generation of this folder, which was searched, accounts for."""
+    def left(self, masked: Callable[[bytes], bytes]) -> list[str]:
+        """What the bucket holds that no generation of this folder, which was searched, accounts for.
+
+        Of rows, what `masked` would change, and what cannot be read.
+        """
+        rows = chain(*segments.mask(self._bucket, masked, dry_run=True))
         dropped = [key for name in self._home.repository_names() for key in self._bucket.list(keys.dropped(name))]
-        found = [f"{self._bucket.url}/{key}" for key in dropped]
+        found = [f"{self._bucket.url}/{key}" for key in (*rows, *dropped)]
         for name, gen_ids in self.bring().items():
             found += [f"{self._bucket.url}/{keys.generations(name)}/{gen_id}" for gen_id in gen_ids]
         return found

@@ -15,10 +15,13 @@ from codeintel_core.settings import Settings
 
 if TYPE_CHECKING:
     from codeintel_core.generations.manifest import Manifest
+    from codeintel_core.objects.gathering import Gathering
+    from codeintel_core.objects.handover import Handover
     from codeintel_core.objects.purging import BucketPurge
     from codeintel_core.objects.replica import Replica
 
 _log = logging.getLogger("codeintel.objects")
+_PATIENCE_S, _HURRIED_S = 30, 3  # for what is tried again anyway, and for what somebody waits for
 
 
 def replica(settings: Settings) -> Replica | None:
@@ -30,6 +33,30 @@ def replica(settings: Settings) -> Replica | None:
 
     limit = int(settings.home_cache_gib * (1 << 30))
     return Replica(Bucket.of(settings), Home(settings.home), max_bytes=limit, timeout_s=settings.git_timeout_s)
+
+
+def handover(settings: Settings) -> Handover | None:
+    """What hands over this machine's rows to the one that makes the tables, None when the home is a folder."""
+    if not settings.bucket_url:
+        return None
+    from codeintel_core.objects.bucket import Bucket
+    from codeintel_core.objects.handover import Handover
+
+    bucket, hurried = (Bucket.of(settings, patience_s=seconds) for seconds in (_PATIENCE_S, _HURRIED_S))
+    return Handover(bucket, Home(settings.home), hurried=hurried, collects=settings.collect_traces)
+
+
+def gathering(settings: Settings, *, is_hurried: bool = False) -> Gathering | None:
+    """What brings in the rows of all machines, None where the settings do not say that this one makes the tables."""
+    if not settings.bucket_url or not settings.collect_traces:
+        return None
+    from codeintel_core.objects.bucket import Bucket
+    from codeintel_core.objects.followers import Follower
+    from codeintel_core.objects.gathering import Gathering
+
+    home = Home(settings.home)
+    bucket = Bucket.of(settings, patience_s=_HURRIED_S if is_hurried else _PATIENCE_S)
+    return Gathering(bucket, home, Follower(bucket, home).machine)
 
 
 def opened(settings: Settings, name: str = "", *, generations: bool = True) -> Home:

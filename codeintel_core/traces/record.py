@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -117,16 +118,17 @@ _OF_PAGE = tuple(one.name for one in fields(AnswerTrace) if one.name not in _OF_
 
 
 class TraceJournal(Journal):
-    """The journal of AnswerTrace rows, without the texts that the settings keep out."""
+    """The journal of AnswerTrace rows, with the machine they are of, without the texts that the settings keep out."""
 
     def __init__(self, folder: Path, *, queries: bool = True, answers: bool = True) -> None:
         super().__init__(folder)
         self._left_out = [name for name, is_kept in (("query", queries), ("answer", answers)) if not is_kept]
+        self._fixed = {"machine": socket.gethostname()} | dict.fromkeys(self._left_out, "")
 
     def write(self, trace: AnswerTrace) -> bool:
         """Append one row; False when it could not be stored."""
         try:
-            row = trace.unmasked() | dict.fromkeys(self._left_out, "")
+            row = trace.unmasked() | self._fixed
         except (ValueError, TypeError):
             metrics.TRACES_DROPPED.inc()
             return False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 
 from codeintel_core.home import Home
 from codeintel_core.telemetry import filing
@@ -22,8 +24,11 @@ class Expired:
     ledgers: list[str]
 
 
-def expire(home: Home, today: date, *, trace_days: int, ledger_days: int, dry_run: bool = False) -> Expired:
-    """Remove what is older than the limits, and journals whose rows are in a day's table."""
+def expire(
+    home: Home, today: date, *, trace_days: int, ledger_days: int, dry_run: bool = False,
+    spared: Collection[Path] = (),
+) -> Expired:  # fmt: skip
+    """Remove what is older than the limits, and journals whose rows are in a day's table, but for `spared` ones."""
     oldest, oldest_ledger = today - timedelta(days=trace_days), today - timedelta(days=ledger_days)
     ledgers = [
         folder
@@ -35,7 +40,7 @@ def expire(home: Home, today: date, *, trace_days: int, ledger_days: int, dry_ru
         for folder in ledgers:
             shutil.rmtree(folder, ignore_errors=True)
     return Expired(
-        sum(tables.remove_compacted(table, today, dry_run=dry_run) for table in tables.every(home)),
+        sum(tables.remove_compacted(table, today, dry_run=dry_run, spared=spared) for table in tables.every(home)),
         sorted({day for table in tables.every(home) for day in tables.expire(table, oldest, dry_run=dry_run)}),
         [folder.name.removeprefix(_DATE) for folder in ledgers],
     )

@@ -6,7 +6,8 @@ A journal may be removed once its day was compacted: what is stored already is p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -109,8 +110,23 @@ def compact(table: DailyTable, day: str) -> Compacted:
         _load(connection, table, journal.files(table.journals, day), target if target.exists() else None)
         _write(connection, table, pending)
         counts = _counts(connection, table, day, pending)
-        pending.replace(target)
+        _replace_durably(pending, target)
     return Compacted(late=counts["unseen"] if was_over else 0, **{k: v for k, v in counts.items() if k != "unseen"})
+
+
+def _replace_durably(pending: Path, target: Path) -> None:
+    """Rows of other machines may soon be nowhere else."""
+    _fsync(pending)
+    pending.replace(target)
+    _fsync(target.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_day(table: DailyTable, day: str) -> pa.Table:
@@ -138,15 +154,17 @@ def upgrade(table: DailyTable) -> list[str]:
     return [path.parent.name.removeprefix("date=") for path in old]
 
 
-def remove_compacted(table: DailyTable, today: date, *, dry_run: bool = False) -> int:
-    """Remove journals of days before yesterday whose table is newer than they are; returns how many."""
+def remove_compacted(
+    table: DailyTable, today: date, *, dry_run: bool = False, spared: Collection[Path] = ()
+) -> int:  # fmt: skip
+    """Remove journals of days before yesterday whose table is newer than they are, but for `spared`; says how many."""
     removed = 0
     for day in journal.days(table.journals):
         stored = table.path(day)
         if date.fromisoformat(day) >= today - timedelta(days=1) or not stored.exists():
             continue
         for path in journal.files(table.journals, day):
-            if path.stat().st_mtime < stored.stat().st_mtime:
+            if path not in spared and path.stat().st_mtime < stored.stat().st_mtime:
                 removed += 1
                 if not dry_run:
                     path.unlink()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from codeintel_core.errors import BucketUnavailable, InvalidRequest
 from codeintel_core.reports import runpack
 from codeintel_core.secrets import without_users
 from codeintel_core.settings import get_settings
@@ -53,11 +54,17 @@ def needs_compaction(home: HomeResource) -> dg.SensorResult:
 @dg.sensor(
     jobs=[compact_traces, refresh_analytics],
     minimum_interval_seconds=300,
-    description="Journals grew: rewrite the table of that day; tables are newer than codeintel.duckdb: rewrite it.",
+    description="Journals grew, or other machines handed rows over: rewrite the table of that day; "
+    "tables are newer than codeintel.duckdb: rewrite it.",
 )
 def new_traces(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
-    """One run per day and journal size, and one per newest table."""
+    """One run per day and journal size, one per day and what waits in the bucket, and one per newest table."""
     grown, sizes = watch.journals(home.home, json.loads(context.cursor) if context.cursor else {})
+    try:
+        here = {due.partition for due in grown}  # their runs bring in the rest
+        grown += [due for due in watch.segments(home.settings, datetime.now(UTC)) if due.partition not in here]
+    except (BucketUnavailable, InvalidRequest) as error:
+        context.log.warning(f"what other machines handed over waits: {error}")
     requests = [
         dg.RunRequest(run_key=due.run_key, partition_key=due.partition, job_name=compact_traces.name) for due in grown
     ]

@@ -42,6 +42,8 @@ class Report:
         rebuilt: repository -> the clean generation that serves now, or why there is none.
         vectors: cached vectors that were deleted.
         readers: processes that still have a dropped generation open, until they let go of it.
+        rows: keys of handed-over rows in that bucket that hold it; they are masked.
+        collected_by: another machine that makes the tables of all, and so may have such rows.
         bucket_objects: deleted from the bucket that the home is in.
         unconfirmed: folders that follow the bucket and did not say yet that they let go, with their machine.
         left: what the scan after the purge still found; empty is the proof.
@@ -54,6 +56,8 @@ class Report:
     rebuilt: dict[str, str] = field(default_factory=dict)
     vectors: int = 0
     readers: list[int] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
+    collected_by: str = ""
     bucket_objects: int = 0
     unconfirmed: dict[str, str] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
@@ -62,7 +66,7 @@ class Report:
     @property
     def is_found(self) -> bool:
         """Whether there was anything to purge."""
-        return bool(self.generations or self.files)
+        return bool(self.generations or self.files or self.rows)
 
 
 def target_of(home: Home, *, text: str, pattern: str, repo: str, path: str, blob: str) -> Target:
@@ -108,6 +112,9 @@ def purge(
         if shares or find.is_dirty(folder, repository.name, target):
             report.generations[repository.name] = [*found, folder.name]
     report.files = {_shown(home, p): n for p in find.other_files(home) if (n := stores.occurrences(p, target.needle))}
+    if bucket is not None:
+        report.rows = bucket.mask_rows(target.needle.mask, dry_run=True)
+        report.collected_by = bucket.collected_by()
     if is_dry:
         report.in_source = _in_source(home, target, settings)
         return report
@@ -130,9 +137,10 @@ def purge(
     for name in home.repository_names():
         _clear_engine(settings, home.repository(name), ())
     if bucket is not None:
+        report.rows = sorted({*report.rows, *bucket.mask_rows(target.needle.mask)})
         report.bucket_objects = bucket.expunge()
         report.unconfirmed = bucket.reach_followers()
-        report.left = bucket.left()
+        report.left = bucket.left(target.needle.mask)
     report.left += _left(home, target, words)
     report.in_source = _in_source(home, target, settings)
     return report
@@ -268,6 +276,10 @@ def lines(report: Report) -> Iterable[str]:
             yield f"  serves {report.rebuilt[name]}"
     for path, count in report.files.items():
         yield f"{path}: {verb} {count} places" if count else f"{path}: {verb} it"
+    if report.rows:
+        yield f"bucket: {verb} {len(report.rows)} segments of handed-over rows"
+    if report.collected_by:
+        yield f"{report.collected_by} makes the tables of all machines' rows: run this there too"
     if not report.is_found:
         yield "nothing in the home holds it" + ("; it is kept from coming in" if report.applied else "")
     if report.vectors:

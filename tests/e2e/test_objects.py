@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from typer.testing import CliRunner
 
@@ -116,20 +117,24 @@ def test_the_commands_work_across_machines(
             on(machine, *command, **away)
 
 
-def test_a_purge_on_one_machine_reaches_the_others(on: Run, git_repo: GitRepo, tmp_path: Path) -> None:
+def test_a_purge_on_one_machine_reaches_the_others_and_their_rows(on: Run, git_repo: GitRepo, tmp_path: Path) -> None:
     codename = "operation nightingale protocol"
     source = git_repo({**FILES, "plan.py": f'def secret_plan():\n    """{codename}."""\n'}, name="demo")
     on("a", "add", str(source.path))
     built = json.loads(on("a", "build", "demo", "--json"))
     asked = ("search", "--json", "secret_plan")
+    collects = {"CODEINTEL_COLLECT_TRACES": "true"}
+    assert json.loads(on("b", "analytics", "--json", **collects))["days"] == []
+    assert "tables are made by" in on("c", "doctor", CODEINTEL_COLLECT_TRACES="false")
     assert codename in on("c", *asked)
+    on("c", "search", f"where is {codename}")  # its row is in the bucket when the command has ended
     purge = ("purge", "--text", codename, "--json", "--wait", "0")
-    assert json.loads(on("b", *purge))["generations"] == {
-        "demo": [built["gen_id"]]
-    }  # from another machine, nothing yet
+    found = json.loads(on("b", *purge))
+    assert (found["generations"], len(found["rows"])) == ({"demo": [built["gen_id"]]}, 1)
     assert codename in on("c", *asked)
     report = json.loads(on("b", *purge, "--yes", code=1))
     assert (report["generations"], report["left"]) == ({"demo": [built["gen_id"]]}, [])
+    assert (report["rows"], report["collected_by"]) == (found["rows"], "")
     assert report["bucket_objects"] > 0
     assert len(report["unconfirmed"]) == 2  # a and c, until they look
     shown = on("c", *asked)
@@ -141,3 +146,9 @@ def test_a_purge_on_one_machine_reaches_the_others(on: Run, git_repo: GitRepo, t
     for machine in "abc":
         at = Home(tmp_path / machine).repository("demo")
         assert [path.name for path in at.generations.glob("*")] == [current_id(at)] != [built["gen_id"]]
+    days = json.loads(on("b", "analytics", "--json", **collects))["days"]
+    with duckdb.connect(str(Home(tmp_path / "b").analytics), read_only=True) as db:
+        (query,) = db.execute("SELECT query FROM answers WHERE query LIKE 'where is %'").fetchall()
+        assert query == ("where is " + "*" * len(codename),)
+        assert db.execute("SELECT count(*) FROM answers WHERE query = 'secret_plan'").fetchone() == (3,)
+    assert len(days) == 1

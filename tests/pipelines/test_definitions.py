@@ -58,7 +58,9 @@ BLOCKING = {
 ADVISORY = {
     dg.AssetCheckKey(dg.AssetKey("retrieval_evaluation"), "no_worse_than_served"),
     dg.AssetCheckKey(dg.AssetKey("answer_traces"), "rows_on_time"),
+    dg.AssetCheckKey(dg.AssetKey("answer_traces"), "machines_arrived"),
     dg.AssetCheckKey(dg.AssetKey("answer_feedback"), "rows_on_time"),
+    dg.AssetCheckKey(dg.AssetKey("answer_feedback"), "machines_arrived"),
     dg.AssetCheckKey(dg.AssetKey("tuning_proposal"), "helps_later_sessions"),
     dg.AssetCheckKey(dg.AssetKey("tuning_proposal"), "pairs_help_later_sessions"),
     FRESHNESS,

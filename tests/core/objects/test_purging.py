@@ -46,7 +46,7 @@ def purge(machine: Machine, *gen_ids: str) -> dict[str, str]:
     GitRepository(machine.demo.mirror).git("gc", "--quiet", "--prune=now")
     bucket.expunge()
     waiting = bucket.reach_followers()
-    assert bucket.left() == []
+    assert bucket.left(bytes) == []
     return waiting
 
 

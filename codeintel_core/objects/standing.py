@@ -1,0 +1,99 @@
+"""How far a folder has handed over its rows: what is noted on its disk, and what that means."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from codeintel_core.objects.collector import Collector
+from codeintel_core.objects.segments import Waiting
+
+_LONG = timedelta(days=1)  # who makes the tables does so every few minutes
+
+
+@dataclass(slots=True)
+class Record:
+    """What is noted in `handover.json` of the home; of another bucket or folder it is not this one's.
+
+    Attributes:
+        machine: the folder, as the bucket knows it.
+        handed: bytes of each journal, by its path in the home, that are in the bucket.
+        complete_at: when all were, '' when never.
+        collector, collector_host: the machine that makes the tables, '' when there is none.
+        in_bucket, oldest: segments that wait there, and when the first came, as the last look found them.
+        problem: why the last hand-over failed, '' when it did not.
+    """
+
+    bucket: str
+    machine: str = ""
+    handed: dict[str, int] = field(default_factory=dict)
+    complete_at: str = ""
+    collector: str = ""
+    collector_host: str = ""
+    in_bucket: int = 0
+    oldest: str = ""
+    problem: str = ""
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether there is a machine that makes the tables, and it is not this one."""
+        return self.collector not in ("", self.machine)
+
+
+def load(file: Path, bucket: str) -> Record:
+    """The record of that bucket; an empty one makes everything be handed over again, once in the tables."""
+    try:
+        record = Record(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return Record(bucket)
+    return record if record.bucket == bucket else Record(bucket)
+
+
+def save(file: Path, record: Record) -> None:
+    """Replace the record at once."""
+    pending = file.with_suffix(".tmp")
+    pending.write_text(json.dumps(asdict(record)))
+    os.replace(pending, file)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the rows are that are in no table yet.
+
+    Attributes:
+        collector: who makes the tables.
+        is_mine: whether that is this machine; `in_bucket` are then the segments of all machines, else its own.
+        bytes_here: of rows that are only here.
+        here_since: no row that is only here is older; None when there is none.
+        in_bucket: what waits in the bucket for the collector.
+        problem: why the last hand-over failed, '' when it did not.
+    """
+
+    collector: Collector
+    is_mine: bool
+    bytes_here: int
+    here_since: datetime | None
+    in_bucket: Waiting
+    problem: str
+
+    def oldest_s(self, now: datetime) -> float:
+        """Age in seconds of the oldest of these rows, or less; 0 when there are none."""
+        since = min(filter(None, (self.here_since, self.in_bucket.oldest)), default=now)
+        return max(0.0, (now - since).total_seconds())
+
+    def reason(self, now: datetime) -> str:
+        """What is wrong, '' when nothing is."""
+        found = []
+        if self.problem:
+            found.append(self.problem + (f"; {self.bytes_here} bytes of rows wait here" if self.bytes_here else ""))
+        oldest = self.in_bucket.oldest
+        if oldest is not None and now - oldest > _LONG:
+            who = "this machine makes the tables, but" if self.is_mine else f"{self.collector.host}"
+            found.append(
+                f"{self.in_bucket.text} segments of rows wait in the bucket since {oldest:%Y-%m-%d %H:%M} UTC: "
+                f"{who} does not take them (start the sensor new_traces there, or run `codeintel analytics`)"
+            )
+        return "; ".join(found)
