@@ -133,8 +133,8 @@ def remark_on_others() -> None:
     """Say that these tables have the rows of one machine, where another makes those of all."""
     handover = shared.handover(get_settings())
     standing = handover.standing() if handover is not None else None
-    if standing is not None and standing.collector.host and not standing.is_mine:
-        sys.stderr.write(f"only rows of this machine: {standing.collector.host} makes the tables of all\n")
+    if standing is not None and standing.collector and not standing.is_mine:
+        sys.stderr.write(f"only rows of this machine: {standing.collector} makes the tables of all\n")
 
 
 def export(home: Home, name: str, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from codeintel_core.objects.bucket import Bucket
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """The machine, by the id of its folder and its host name; '' when there is none."""
+    """The machine, by the id of its folder and the name its host had then; '' when there is none."""
 
     machine: str = ""
     host: str = ""

@@ -45,12 +45,6 @@ class Follower:
         self._file = home.root / "follower.json"
         self.problem = ""  # why the bucket does not know of this folder
 
-    @property
-    def machine(self) -> str:
-        """Id of the folder in the bucket, 12 hex digits."""
-        with self._known() as known:
-            return known.machine
-
     def sign_in(self) -> None:
         """Make the folder known before it looks at anything, so that no purge overlooks it.
 

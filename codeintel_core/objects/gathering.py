@@ -14,7 +14,7 @@ from pathlib import Path
 from codeintel_core.errors import BucketUnavailable, InvalidRequest
 from codeintel_core.home import Home
 from codeintel_core.locks import locked
-from codeintel_core.objects import collector, segments
+from codeintel_core.objects import collector, segments, standing
 from codeintel_core.objects.bucket import Bucket, in_parallel
 from codeintel_core.objects.handover import BROUGHT
 from codeintel_core.objects.segments import Segment
@@ -39,8 +39,8 @@ class Brought:
 class Gathering:
     """Brings the rows of all machines into the journals of this home."""
 
-    def __init__(self, bucket: Bucket, home: Home, machine: str) -> None:
-        self._bucket, self._home, self._machine = bucket, home, machine
+    def __init__(self, bucket: Bucket, home: Home) -> None:
+        self._bucket, self._home = bucket, home
 
     def bring(self, day: str = "", *, only: Sequence[DailyTable] = ()) -> Brought:
         """Bring in what waits, of one day (YYYY-MM-DD) or all, of some tables or all.
@@ -50,7 +50,7 @@ class Gathering:
         found = Brought()
         names = {table.name: table for table in only or tables.every(self._home)}
         try:
-            collector.claim(self._bucket, self._machine)
+            collector.claim(self._bucket, standing.machine(self._home))
             with locked(self._home.root / "gathering.lock"):
                 wanted = [one for one in segments.listed(self._bucket) if one.table in names and day in ("", one.day)]
                 in_parallel(self._bring, [(names[one.table], one, found) for one in wanted])
@@ -64,7 +64,7 @@ class Gathering:
         Raises:
             BucketUnavailable, InvalidRequest: it cannot be asked; another machine makes the tables.
         """
-        collector.claim(self._bucket, self._machine)
+        collector.claim(self._bucket, standing.machine(self._home))
         return sorted(segments.listed(self._bucket), key=lambda one: one.key)
 
     def let_go(self, brought: Collection[Segment]) -> None:

@@ -20,8 +20,6 @@ from codeintel_core.errors import BucketUnavailable, CodeIntelError, InvalidRequ
 from codeintel_core.home import Home
 from codeintel_core.objects import collector, segments, standing
 from codeintel_core.objects.bucket import Bucket
-from codeintel_core.objects.collector import Collector
-from codeintel_core.objects.followers import Follower
 from codeintel_core.objects.segments import Waiting
 from codeintel_core.objects.standing import Record, Standing
 from codeintel_core.objects.upload import is_purged_since
@@ -41,7 +39,6 @@ class Handover:
     def __init__(self, bucket: Bucket, home: Home, *, hurried: Bucket | None = None, collects: bool = False) -> None:
         """`hurried`: the same bucket, with less patience; `collects`: this machine makes the tables of all."""
         self._bucket, self._hurried, self._home, self._collects = bucket, hurried or bucket, home, collects
-        self._follower = Follower(bucket, home)
         self._file = home.root / "handover.json"
         self._stopping = threading.Event()
 
@@ -66,8 +63,8 @@ class Handover:
         waits = self._unsent(record) if record.hands_over else {}
         oldest = datetime.fromisoformat(record.oldest) if record.oldest else None
         return Standing(
-            collector=Collector(record.collector, record.collector_host),
-            is_mine=record.collector != "" and not record.hands_over,
+            collector=record.collector,
+            is_mine=record.is_mine,
             bytes_here=sum(waits.values()),
             here_since=_since(record, waits) if waits else None,
             in_bucket=Waiting(record.in_bucket, oldest),
@@ -101,11 +98,10 @@ class Handover:
     def _run(self, bucket: Bucket) -> None:
         began, record = datetime.now(UTC), self._load()
         try:
-            machine = self._follower.machine
-            if record.machine != machine:  # a copy of another folder
-                record = Record(self._bucket.url, machine)
             problem = self._look(bucket, record)
-            if not record.hands_over or self._hand_over(bucket, record):
+            if not record.hands_over:
+                record.complete_at = ""
+            elif self._hand_over(bucket, record):
                 record.complete_at = began.isoformat()
         except (CodeIntelError, OSError) as error:
             problem = str(error)
@@ -117,17 +113,17 @@ class Handover:
 
     def _look(self, bucket: Bucket, record: Record) -> str:
         """Note who makes the tables and what waits for it; returns why it is not this machine, though it is to be."""
-        problem = ""
+        problem, machine = "", standing.machine(self._home)
         if self._collects:
             try:
-                collector.claim(bucket, record.machine)
+                collector.claim(bucket, machine)
             except InvalidRequest as error:
                 problem = str(error)
         found = collector.named(bucket)
-        record.collector, record.collector_host = found.machine, found.host
+        record.collector, record.is_mine = found.host, found.machine == machine
         waiting = Waiting()
-        if found.machine:
-            waiting = segments.waiting(bucket, record.machine if record.hands_over else "")
+        if record.collector:
+            waiting = segments.waiting(bucket, machine if record.hands_over else "")
         record.in_bucket, record.oldest = waiting.count, waiting.oldest.isoformat() if waiting.oldest else ""
         return problem
 
@@ -157,7 +153,7 @@ class Handover:
             raise BucketUnavailable(late)
         day, table, lines = rows
         masked, _ = purged.load(self._home.purged).mask(lines)
-        sent = segments.put(bucket, record.machine, day, table, masked)
+        sent = segments.put(bucket, standing.machine(self._home), day, table, masked)
         if is_purged_since(bucket, state):
             bucket.delete([sent.key])
             raise BucketUnavailable(late)

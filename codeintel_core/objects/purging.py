@@ -17,7 +17,7 @@ from codeintel_core.errors import BucketUnavailable
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.reader import kept
 from codeintel_core.home import RepositoryHome
-from codeintel_core.objects import collect, collector, followers, keys, packs, segments
+from codeintel_core.objects import collect, collector, followers, keys, packs, segments, standing
 from codeintel_core.objects.replica import Replica
 from codeintel_core.objects.upload import is_purged_since, read_record, served
 from codeintel_core.secrets import purged
@@ -91,7 +91,7 @@ class BucketPurge:
     def collected_by(self) -> str:
         """Host of another machine that makes the tables of all, and so may have rows; '' when there is none."""
         found = collector.named(self._bucket)
-        return "" if found.machine in ("", self._replica.machine) else found.host
+        return "" if found.machine in ("", standing.machine(self._home)) else found.host
 
     def reach_followers(self) -> dict[str, str]:
         """Have every folder that follows the bucket let go of what it does not keep, and wait for it.

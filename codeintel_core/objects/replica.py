@@ -67,11 +67,6 @@ class Replica:
         self._stopping = threading.Event()
 
     @property
-    def machine(self) -> str:
-        """Id of the home folder in the bucket."""
-        return self._follower.machine
-
-    @property
     def problem(self) -> str:
         """Why the home is not what the bucket has, '' when it is."""
         failed = [failure.reason for failure in tuple(self._failed.values())]

@@ -51,12 +51,9 @@ def gathering(settings: Settings, *, is_hurried: bool = False) -> Gathering | No
     if not settings.bucket_url or not settings.collect_traces:
         return None
     from codeintel_core.objects.bucket import Bucket
-    from codeintel_core.objects.followers import Follower
     from codeintel_core.objects.gathering import Gathering
 
-    home = Home(settings.home)
-    bucket = Bucket.of(settings, patience_s=_HURRIED_S if is_hurried else _PATIENCE_S)
-    return Gathering(bucket, home, Follower(bucket, home).machine)
+    return Gathering(Bucket.of(settings, patience_s=_HURRIED_S if is_hurried else _PATIENCE_S), Home(settings.home))
 
 
 def opened(settings: Settings, name: str = "", *, generations: bool = True) -> Home:

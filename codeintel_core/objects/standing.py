@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
-from codeintel_core.objects.collector import Collector
+from codeintel_core.home import Home
 from codeintel_core.objects.segments import Waiting
 
 _LONG = timedelta(days=1)  # who makes the tables does so every few minutes
 
 
+def machine(home: Home) -> str:
+    """Id of a home folder among those that share rows, 12 hex digits; kept in it, whatever its host is called."""
+    file = home.root / "machine"
+    if not file.exists():
+        home.root.mkdir(parents=True, exist_ok=True)
+        mine = file.with_name(f"machine.{uuid4().hex}")
+        mine.write_text(uuid4().hex[:12])
+        with suppress(FileExistsError):  # another process was faster
+            os.link(mine, file)
+        mine.unlink()
+    return file.read_text().strip()
+
+
 @dataclass(slots=True)
 class Record:
-    """What is noted in `handover.json` of the home; of another bucket or folder it is not this one's.
+    """What is noted in `handover.json` of the home; of another bucket it is not this one's.
 
     Attributes:
-        machine: the folder, as the bucket knows it.
         handed: bytes of each journal, by its path in the home, that are in the bucket.
         complete_at: when all were, '' when never.
-        collector, collector_host: the machine that makes the tables, '' when there is none.
+        collector: host of the machine that makes the tables, '' when there is none.
+        is_mine: whether that is this one.
         in_bucket, oldest: segments that wait there, and when the first came, as the last look found them.
         problem: why the last hand-over failed, '' when it did not.
     """
 
     bucket: str
-    machine: str = ""
     handed: dict[str, int] = field(default_factory=dict)
     complete_at: str = ""
     collector: str = ""
-    collector_host: str = ""
+    is_mine: bool = False
     in_bucket: int = 0
     oldest: str = ""
     problem: str = ""
@@ -40,7 +54,7 @@ class Record:
     @property
     def hands_over(self) -> bool:
         """Whether there is a machine that makes the tables, and it is not this one."""
-        return self.collector not in ("", self.machine)
+        return bool(self.collector) and not self.is_mine
 
 
 def load(file: Path, bucket: str) -> Record:
@@ -64,7 +78,7 @@ class Standing:
     """Where the rows are that are in no table yet.
 
     Attributes:
-        collector: who makes the tables.
+        collector: host of the machine that makes the tables, '' when there is none.
         is_mine: whether that is this machine; `in_bucket` are then the segments of all machines, else its own.
         bytes_here: of rows that are only here.
         here_since: no row that is only here is older; None when there is none.
@@ -72,7 +86,7 @@ class Standing:
         problem: why the last hand-over failed, '' when it did not.
     """
 
-    collector: Collector
+    collector: str
     is_mine: bool
     bytes_here: int
     here_since: datetime | None
@@ -91,7 +105,7 @@ class Standing:
             found.append(self.problem + (f"; {self.bytes_here} bytes of rows wait here" if self.bytes_here else ""))
         oldest = self.in_bucket.oldest
         if oldest is not None and now - oldest > _LONG:
-            who = "this machine makes the tables, but" if self.is_mine else f"{self.collector.host}"
+            who = "this machine makes the tables, but" if self.is_mine else self.collector
             found.append(
                 f"{self.in_bucket.text} segments of rows wait in the bucket since {oldest:%Y-%m-%d %H:%M} UTC: "
                 f"{who} does not take them (start the sensor new_traces there, or run `codeintel analytics`)"

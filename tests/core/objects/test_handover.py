@@ -126,7 +126,7 @@ def test_rows_of_all_machines_are_in_the_tables_once(analyst: Machine, server: M
 
 def test_without_a_machine_that_makes_tables_rows_stay_where_they_are(server: Machine, machine: MakeMachine) -> None:
     write(server, "early")
-    assert handover(server).run().collector.machine == ""
+    assert handover(server).run().collector == ""
     assert in_bucket(server) == []
     analyst = machine("analyst", collect_traces=True)
     collect(analyst)
@@ -144,6 +144,19 @@ def test_a_second_machine_is_refused_and_hands_over_instead(analyst: Machine, ma
     assert "unset CODEINTEL_COLLECT_TRACES here" in standing.reason(AT)
     collect(analyst)
     assert stored(analyst) == ["asked there"]
+
+
+def test_a_machine_is_its_folder_whatever_its_host_is_called(
+    analyst: Machine, server: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(server, "before")
+    handover(server).run()
+    monkeypatch.setattr(socket, "gethostname", lambda: "renamed")  # as a pod is with every start
+    write(server, "after")
+    handover(server).run()
+    brought = collect(analyst)
+    assert (len(brought.segments), brought.machines, brought.problems) == (2, 1, [])
+    assert set(pq.read_table(tables.traces(analyst.home).path(DAY))["machine"].to_pylist()) > {"renamed"}
 
 
 def test_killed_before_it_is_noted_rows_are_sent_again_and_stored_once(
