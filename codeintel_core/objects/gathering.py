@@ -6,11 +6,11 @@ it again, or finds it here; its rows are in the table once, by their key.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from codeintel_core.durable import fsync
 from codeintel_core.errors import BucketUnavailable, InvalidRequest
 from codeintel_core.home import Home
 from codeintel_core.locks import locked
@@ -93,10 +93,8 @@ class Gathering:
             state = purged.state(self._home.purged)
             masked, _ = purged.load(self._home.purged).mask(lines)
             pending = path.with_suffix(".part")
-            with pending.open("wb") as file:
-                file.write(masked)
-                file.flush()
-                os.fsync(file.fileno())
+            pending.write_bytes(masked)
+            fsync(pending)
             pending.replace(path)
             if purged.state(self._home.purged) == state:
                 return

@@ -6,7 +6,6 @@ A journal may be removed once its day was compacted: what is stored already is p
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from codeintel_core import schemas
+from codeintel_core.durable import fsync
 from codeintel_core.home import Home
 from codeintel_core.locks import locked
 from codeintel_core.traces import journal, versions
@@ -116,17 +116,9 @@ def compact(table: DailyTable, day: str) -> Compacted:
 
 def _replace_durably(pending: Path, target: Path) -> None:
     """Rows of other machines may soon be nowhere else."""
-    _fsync(pending)
+    fsync(pending)
     pending.replace(target)
-    _fsync(target.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync(target.parent)
 
 
 def read_day(table: DailyTable, day: str) -> pa.Table:
