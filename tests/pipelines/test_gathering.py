@@ -17,7 +17,7 @@ from codeintel_core.objects.bucket import Bucket
 from codeintel_core.settings import Settings, get_settings
 from codeintel_core.traces import journal
 from codeintel_core.traces.record import TraceJournal
-from codeintel_pipelines import retention, runs, watch
+from codeintel_pipelines import commands, retention, runs, watch
 from codeintel_pipelines.defs import sensors
 from codeintel_pipelines.resources import HomeResource
 from tests import s3_server
@@ -66,7 +66,9 @@ def waiting(settings: Settings) -> int:
     return len(segments.listed(Bucket.of(settings)))
 
 
-def test_rows_of_another_machine_are_in_the_tables_once(server: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_another_machine_are_in_the_tables_once(
+    server: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     now, home = datetime.now(UTC), Home(get_settings().home)
     today = f"{now:%Y-%m-%d}"
     assert [due.job_name for due in tick().run_requests or []] == []  # from now on the bucket knows who makes tables
@@ -108,6 +110,18 @@ def test_rows_of_another_machine_are_in_the_tables_once(server: Settings, monkey
     assert runs.refresh_analytics(home) == [today]
     with duckdb.connect(str(home.analytics), read_only=True) as db:
         assert db.execute("SELECT count(*), count(DISTINCT trace_id) FROM answers").fetchone() == (3, 3)
+
+    # Who makes tables on another machine is told whose rows they have.
+    capsys.readouterr()
+    commands.remark_on_others()
+    assert capsys.readouterr().err == ""
+    with monkeypatch.context() as patch:
+        patch.setenv("CODEINTEL_HOME_CACHE", str(server.home))
+        patch.setenv("CODEINTEL_COLLECT_TRACES", "false")
+        get_settings.cache_clear()
+        commands.remark_on_others()
+    get_settings.cache_clear()
+    assert capsys.readouterr().err.startswith("only rows of this machine: ")
 
     # What is too old goes from the machine that answered, and from the bucket.
     ask(server, "asked long ago", now - timedelta(days=9))
