@@ -26,6 +26,7 @@ class _Library:
 
 class _Services:
     library = _Library()
+    handover = None  # a home in a folder
 
 
 SERVICES = cast(Services, _Services())
