@@ -10,6 +10,7 @@ import pytest
 from calling import call
 from workshop import Workshop, settings_for
 
+from codeintel_core import durable
 from codeintel_core.retrieval import tuning
 from codeintel_core.retrieval.cocitation import Pairs
 from codeintel_core.retrieval.tuning import Tuning
@@ -87,7 +88,7 @@ def test_a_damaged_document_is_degraded_and_not_used(services: Services, worksho
     whole = path.read_bytes()
     path.write_bytes(whole + b" ")
     try:
-        tuning._write(tuning._pointer(workshop.home), f"{tuned}\n".encode())  # what a swap by another process leaves
+        durable.replace(tuning._pointer(workshop.home), f"{tuned}\n".encode())  # what a swap by another process leaves
         found = services.search(_QUERY, Caller("cli"))
         assert "does not match its digest" in found.coverage.degraded["tuning"]
         assert any(line.startswith("tuning refused") for line in found.warnings)

@@ -11,6 +11,7 @@ import pytest
 
 from codeintel_core.models.transport import Endpoint, Policy
 from tests.fake_endpoint import FakeEndpoint, Reply, Route
+from tests.tasks import assert_none_goes_on
 
 _T = TypeVar("_T")
 KEY = "sk-very-secret-key"
@@ -38,6 +39,6 @@ def use(there: Endpoint, work: Callable[[], Awaitable[_T]]) -> _T:
             return await work()
         finally:
             await there.aclose()
-            assert len(asyncio.all_tasks()) == 1
+            await assert_none_goes_on()
 
     return asyncio.run(main())

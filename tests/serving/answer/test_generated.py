@@ -20,6 +20,7 @@ from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 from tests.fake_endpoint import FakeEndpoint, Reply, Request, completion, recorded, said, streamed
 from tests.ports import free_port
+from tests.tasks import assert_none_goes_on
 
 pytestmark = pytest.mark.e2e
 
@@ -62,7 +63,7 @@ def asked(services: Services, question: str = QUESTION, **changes: Any) -> tuple
             return await orchestrator.answer(services, request, Caller("cli"), watch)
         finally:
             await services.aclose()
-            assert len(asyncio.all_tasks()) == 1
+            await assert_none_goes_on()
 
     return asyncio.run(work()), happened
 

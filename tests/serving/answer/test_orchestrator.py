@@ -21,6 +21,7 @@ from codeintel_serving.answer.events import StageEvent, TraceEvent
 from codeintel_serving.models import AnswerRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
+from tests.tasks import assert_none_goes_on
 
 pytestmark = pytest.mark.e2e
 
@@ -90,7 +91,7 @@ def test_closing_the_generator_cancels_the_pipeline(fresh: Services, workshop: W
             assert isinstance(event, StageEvent)
             break
         await stream.aclose()
-        assert len(asyncio.all_tasks()) == 1
+        await assert_none_goes_on()
 
     asyncio.run(leave_early())
     row = last_row(workshop)
