@@ -80,6 +80,7 @@ class Run:
         self._own: list[StepRecord] = []
         self._lock = threading.Lock()
         self._is_closed = self._has_header = False
+        self._settled_by: int | None = None
 
     @property
     def trace_id(self) -> str:
@@ -91,16 +92,25 @@ class Run:
         """Milliseconds since the run started."""
         return round((time.monotonic() - self.started_monotonic) * 1000, 3)
 
-    def begin(self, step: Step) -> None:
-        """Note a step that starts; after the run nothing is noted."""
+    @property
+    def is_over(self) -> bool:
+        """Whether a step that starts here is nobody's any more.
+
+        The run has ended, or its steps were gathered, and another thread than the one that did works on for nobody.
+        """
+        return self._is_closed or self._settled_by not in (None, threading.get_ident())
+
+    def begin(self, step: Step) -> bool:
+        """Note a step that starts; False when the run is over: nothing of it is noted."""
         with self._lock:
-            if self._is_closed:
-                return
+            if self.is_over:
+                return False
             self._open[step.span_id] = step
             if self.ledger is not None:
                 start_ms = (step.started - self.started_monotonic) * 1000
                 line = ledger_lines.begin(self.run_id, self.span_id, start_ms, step.kind, step.span_id)
                 self.ledger.append(line if self._has_header else self._header() + line)
+            return True
 
     def add(self, record: StepRecord) -> None:
         """Keep a finished step and write its end line; a step that the run does not wait for any more is dropped."""
@@ -114,7 +124,7 @@ class Run:
     def note(self, record: StepRecord) -> None:
         """Keep a step that was over when it began; both lines in one write."""
         with self._lock:
-            if self._is_closed:
+            if self.is_over:
                 return
             self._keep(record)
             if self.ledger is not None:
@@ -136,6 +146,7 @@ class Run:
     def settle(self) -> None:
         """End the steps that still run as cancelled: none of a finished run is left without a status."""
         with self._lock:
+            self._settled_by = threading.get_ident()
             left = list(self._open.values())
         for step in left:
             step.end(Status.CANCELLED, STILL_OPEN)

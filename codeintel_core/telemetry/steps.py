@@ -56,9 +56,9 @@ class Step:
         self.started = time.monotonic()
 
     def begin(self) -> Self:
-        """Write that the step has begun."""
+        """Write that the step has begun; when its run is over it never ends, and nobody is told of it."""
         if self._run is not None:
-            self._run.begin(self)
+            self._is_open = self._run.begin(self)
         return self
 
     def set(self, **attributes: Value) -> None:
@@ -88,6 +88,8 @@ class Step:
 
     def note(self, status: Status, reason: str = "") -> None:
         """End a step that has not begun: there was nothing to do, or it is done already."""
+        if self._run is not None and self._run.is_over:
+            return
         record = self._recorded(status, reason, "")
         if self._run is not None:
             self._run.note(record)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 import subprocess
 import sys
 import threading
@@ -205,6 +207,28 @@ def test_a_step_that_ends_after_its_run_is_dropped_quietly(tmp_path: Path) -> No
     late.end(Status.COMPLETED)
     assert isinstance(current, Run)
     assert _lines(tmp_path)[-1]["event"] == "done"
+
+
+def test_a_thread_that_nobody_waits_for_adds_no_step_to_what_was_gathered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "codeintel.steps")
+
+    def late() -> None:
+        with step("retrieve.dense"):
+            pass
+        note("retrieve.sparse", Status.SKIPPED, "not_configured")
+
+    with run("search", tmp_path) as current:
+        current.settle()
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(late,))
+        thread.start()
+        thread.join()
+        with step("trace.write"):
+            pass
+    assert [record.kind for record in current.steps] == ["trace.write"]
+    assert [line["kind"] for line in _lines(tmp_path) if "kind" in line] == ["trace.write", "trace.write"]
+    assert [record.kind for record in caplog.records] == ["trace.write"]  # type: ignore[attr-defined]
 
 
 def test_durations_are_counted_by_kind_and_status() -> None:
