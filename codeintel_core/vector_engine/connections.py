@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait as wait_for
@@ -34,7 +35,9 @@ _LATE = "the vector engine does not answer in time"
 _ENDING = "57P"  # class of the SQLSTATEs of a server that shuts down, crashed or is starting
 _CANCEL_S = 0.5
 _CONNECT_S = 5
-_LOST_MS = 30_000  # without an acknowledgement a connection is lost: nothing else ends what has no deadline
+_LOST_MS = 30_000  # without an acknowledgement a connection is lost
+_LOOK_S, _MOST_MISSED = 20.0, 3  # a server that takes no other connection so often in a row hangs
+_CLOSED = "the vector engine is closed"
 _FAILURES, _COOL_DOWN_S = 3, 2.0
 _T = TypeVar("_T")
 Work = Callable[["Connection[Any]"], _T]
@@ -43,13 +46,14 @@ Work = Callable[["Connection[Any]"], _T]
 class Connections:
     """Connections to one database, behind a circuit breaker: after three failures it is left alone for two seconds."""
 
-    def __init__(self, url: str, workers: int, breaker: Breaker | None = None) -> None:
-        """`workers`: how many calls run at a time; as many connections stay open."""
-        self._url = url
+    def __init__(self, url: str, workers: int, breaker: Breaker | None = None, *, look_s: float = _LOOK_S) -> None:
+        """`workers`: calls at a time, and connections that stay open; `look_s`: how often `run` looks at the server."""
+        self._url, self._look_s = url, look_s
         self._breaker = breaker or Breaker(_FAILURES, _COOL_DOWN_S)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="vector-engine")
         self._cancels = ThreadPoolExecutor(1, thread_name_prefix="vector-engine-cancel")
         self._idle: list[Connection[Any]] = []
+        self._running: set[_Call[Any]] = set()
         self._lock = threading.Lock()
         self._is_closed = False
         self._why = ""
@@ -85,34 +89,57 @@ class Connections:
         return found
 
     def run(self, work: Work[_T]) -> _T:
-        """`work` on a connection of its own, for as long as it takes: for commands, whose user waits.
+        """`work` on a connection of its own, for as long as it takes, unless the server hangs: for commands and builds.
 
         Raises:
             VectorEngineUnavailable: the server does not answer, or refuses.
         """
-        connection = self._connect()
+        connection, is_over = self._connect(), threading.Event()
+        watch = threading.Thread(
+            target=self._watch, args=(connection, is_over), name="vector-engine-watch", daemon=True
+        )  # fmt: skip
+        watch.start()
         try:
+            _translated(lambda it: it.execute("SET statement_timeout = 0"), connection)  # its user may have one
             return _translated(work, connection)
+        except DeadlineExceeded:
+            raise VectorEngineUnavailable("the vector engine refuses: somebody there cancelled it") from None
         finally:
+            is_over.set()
+            watch.join()  # its number may be another socket's as soon as this one is closed
             connection.close()
 
     def close(self) -> None:
-        """Close what is open; what runs ends by itself."""
+        """Close what is open, and end what runs: a thread that waits for a server would outlive the process."""
         with self._lock:
             self._is_closed = True
+            running = list(self._running)
+        for call in running:
+            call.cut()
         self._drop_idle()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._cancels.shutdown(wait=False)
 
     def _asked(self, work: Work[_T], deadline: Deadline) -> _T:
         call = _Call[_T]()
-        call.future = self._pool.submit(contextvars.copy_context().run, self._run, call, work)
-        with stoppable(lambda: self._cancels.submit(call.cancel)):
+        with self._lock:
+            if self._is_closed:
+                raise VectorEngineUnavailable(_CLOSED)
+            self._running.add(call)
+            call.future = self._pool.submit(contextvars.copy_context().run, self._run, call, work)
+        call.future.add_done_callback(lambda _: self._running.discard(call))
+        with stoppable(lambda: self._cancel(call)):
             try:
                 return call.future.result(deadline.remaining_s)
             except FutureTimeout:
-                self._cancels.submit(call.cancel)
+                self._cancel(call)
                 raise DeadlineExceeded(_LATE) from None
+            except FutureCancelled:  # it had not begun
+                raise VectorEngineUnavailable(_CLOSED) from None
+
+    def _cancel(self, call: _Call[Any]) -> None:
+        with suppress(RuntimeError):  # closed meanwhile, which ended it
+            self._cancels.submit(call.cancel)
 
     def _run(self, call: _Call[_T], work: Work[_T]) -> _T:
         with self._lock:
@@ -120,7 +147,7 @@ class Connections:
         try:
             return self._run_on(idle or self._connect(), call, work)
         except VectorEngineUnavailable as error:
-            if idle is None or not error.is_lost:
+            if idle is None or not error.is_lost or self._is_closed:
                 raise
         self._drop_idle()  # of a server that was started again since
         return self._run_on(self._connect(), call, work)
@@ -130,14 +157,13 @@ class Connections:
             call.begin(connection)
             return _translated(work, connection)
         finally:
-            call.end()
-            self._give_back(connection)
+            with suppress(Exception):  # of a server that is gone; then it is closed already
+                connection.rollback()
+            self._give_back(connection, is_cancelled=call.end())
 
-    def _give_back(self, connection: Connection[Any]) -> None:
-        with suppress(Exception):  # of a server that is gone; then it is closed already
-            connection.rollback()
-        with self._lock:
-            if not connection.closed and not self._is_closed:
+    def _give_back(self, connection: Connection[Any], *, is_cancelled: bool) -> None:
+        with self._lock:  # a cancellation that is under way would hit what comes next
+            if not connection.closed and not self._is_closed and not is_cancelled:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -148,17 +174,41 @@ class Connections:
         for connection in idle:
             connection.close()
 
+    def _watch(self, connection: Connection[Any], is_over: threading.Event) -> None:
+        """End the wait of a connection whose server takes no other one."""
+        import psycopg
+
+        missed = 0
+        while missed < _MOST_MISSED:
+            if is_over.wait(self._look_s):
+                return
+            try:
+                self._open().close()
+                missed = 0
+            except psycopg.errors.ConnectionTimeout:
+                missed += 1
+            except psycopg.Error:  # refused is an answer too, and a server that went ends its connections
+                missed = 0
+        if not is_over.is_set():
+            _log.warning("%s: what it was writing is given up", _LATE)
+            _shut(connection)
+
     def _connect(self) -> Connection[Any]:
         require_driver()
         import psycopg
 
         try:
-            return psycopg.connect(
-                self._url, autocommit=True, prepare_threshold=None, connect_timeout=_CONNECT_S,
-                application_name="codeintel", client_encoding="utf8", keepalives_idle=30, tcp_user_timeout=_LOST_MS,
-            )  # fmt: skip
+            return self._open()
         except psycopg.Error as error:
             raise _unavailable(error, is_lost=True) from None
+
+    def _open(self) -> Connection[Any]:
+        import psycopg
+
+        return psycopg.connect(
+            self._url, autocommit=True, prepare_threshold=None, connect_timeout=_CONNECT_S,
+            application_name="codeintel", client_encoding="utf8", keepalives_idle=30, tcp_user_timeout=_LOST_MS,
+        )  # fmt: skip
 
 
 def require_driver() -> None:
@@ -183,10 +233,18 @@ class _Call(Generic[_T]):
                 raise DeadlineExceeded(_LATE)
             self._connection = connection
 
-    def end(self) -> None:
-        """Say that it is over: what comes on its connection then is another call."""
+    def end(self) -> bool:
+        """Say that it is over: what comes on its connection then is another call. Whether it was cancelled."""
         with self._lock:
             self._connection = None
+            return self._is_cancelled
+
+    def cut(self) -> None:
+        """End the wait for the server at once."""
+        with self._lock:
+            self._is_cancelled = True
+            if self._connection is not None:
+                _shut(self._connection)
 
     def cancel(self) -> None:
         """Have the server stop; if it does not, end the wait for it."""
@@ -199,10 +257,15 @@ class _Call(Generic[_T]):
             connection.cancel_safe(timeout=_CANCEL_S)
         if wait_for([self.future], _CANCEL_S).done:
             return
-        with self._lock, suppress(OSError):
-            if self._connection is connection:  # psycopg waits on the same socket, and finds it closed
-                with socket.socket(fileno=os.dup(connection.fileno())) as wire:
-                    wire.shutdown(socket.SHUT_RDWR)
+        self.cut()
+
+
+def _shut(connection: Connection[Any]) -> None:
+    """Have psycopg, which waits on the same socket, find it closed."""
+    import psycopg
+
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 def _translated(work: Work[_T], connection: Connection[Any]) -> _T:

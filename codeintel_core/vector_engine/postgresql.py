@@ -50,7 +50,10 @@ _BY_INDEX = (
     "SELECT set_config(name, value, true) FROM (VALUES ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), "
     "('enable_sort', 'off'), ('hnsw.iterative_scan', 'relaxed_order'), ('hnsw.ef_search', %s)) AS wanted (name, value)"
 )
-_HELD = "SELECT count(*) FROM codeintel_generations WHERE number = ANY(%s) AND gen_id = ANY(%s)"
+_HELD = (
+    "SELECT count(*) FROM codeintel_generations JOIN unnest(%s::int[], %s::bigint[], %s::text[]) "
+    "AS held (repo_id, number, gen_id) USING (repo_id, number, gen_id)"
+)
 # The number of each repository's generation stands at its id: 0, which no row lives at, where it is not asked.
 _SEARCH = """
 SELECT repo_id, chunk_id, -(embedding <#> %(query)s::halfvec({dimension})) AS score FROM {table}
@@ -229,7 +232,7 @@ class PostgresEngine:
                 connection.execute(_BEGIN)
                 connection.execute(_TIMEOUT, [f"{max(1.0, deadline.remaining_s * 1000):.0f}"])
                 connection.execute(*((_EXACT, None) if is_exact else (_BY_INDEX, [asked.beam])))
-                there = connection.execute(_HELD, [asked.numbers, asked.gen_ids])
+                there = connection.execute(_HELD, [asked.repo_ids, asked.numbers, asked.gen_ids])
                 rows = connection.execute(asked.statement, asked.parameters)
                 connection.execute("COMMIT")
             (count,) = there.fetchone() or (0,)
@@ -251,14 +254,15 @@ class _Asked:
         self, pins: Sequence[Pin], held: Sequence[_Held], query: Matrix, k: int, scope: Scope, within: Ids | None
     ) -> None:  # fmt: skip
         """`within`: ids that say what the scope does; None: its filters do."""
-        self.numbers, self.gen_ids = [at.number for at in held], [pin.gen_id for pin in pins]
+        self.repo_ids, self.numbers = [at.repo_id for at in held], [at.number for at in held]
+        self.gen_ids = [pin.gen_id for pin in pins]
         self.beam = str(min(_MAX_BEAM, max(_MIN_BEAM, 2 * k)))
         numbers = [0] * max(at.repo_id for at in held)  # arrays count from 1
         for at in held:
             numbers[at.repo_id - 1] = at.number
         self.parameters = {
             "query": f"[{','.join(map(str, query.tolist()))}]", "k": k, "numbers": numbers,
-            "repos": [at.repo_id for at in held], "paths": f"^(?:{scope.path_regex()})$",
+            "repos": self.repo_ids, "paths": f"^(?:{scope.path_regex()})$",
             "languages": list(scope.languages), "classes": list(scope.excluded_classes),
             "within": [] if within is None else within.tolist(),
         }  # fmt: skip

@@ -68,7 +68,7 @@ def state(connection: Connection[Any], contract_id: str, repo_id: int, number: i
 
 
 def delete(connection: Connection[Any], repo: str, gen_ids: Collection[str], *, thoroughly: bool) -> int:
-    """As `VectorEngine.delete`; the tables of a contract go with its last generation."""
+    """As `VectorEngine.delete`."""
     deleted, touched = 0, set[str]()
     with connection.transaction():
         if not is_set_up(connection):
@@ -176,12 +176,13 @@ def _halves(table: pa.Table) -> Iterator[bytes]:
 def _locked(connection: Connection[Any], pin: Pin) -> tuple[int, str]:
     """Number and newest generation of a repository, which nobody else writes until the transaction ends."""
     named = [pin.repo, pin.contract.contract_id]
-    connection.execute(
-        "INSERT INTO codeintel_repositories (name, contract_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", named
-    )
-    row = connection.execute(
-        "SELECT repo_id, newest FROM codeintel_repositories WHERE name = %s AND contract_id = %s FOR UPDATE", named
-    ).fetchone()
+    find = "SELECT repo_id, newest FROM codeintel_repositories WHERE name = %s AND contract_id = %s FOR UPDATE"
+    row = connection.execute(find, named).fetchone()
+    if row is None:  # every attempt to insert takes a number, and a search sends as many as the largest says
+        connection.execute(
+            "INSERT INTO codeintel_repositories (name, contract_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", named
+        )
+        row = connection.execute(find, named).fetchone()
     assert row is not None
     return row[0], row[1]
 
