@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,6 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codeintel_core.addresses import bucket_url, endpoint_url
 
+_ENGINE_URL = re.compile(r"postgres(ql)?://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?.*)?", re.DOTALL)  # as libpq takes it apart
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
 
 class Settings(BaseSettings):
     """Settings of every part of CodeIntel.
@@ -19,7 +23,9 @@ class Settings(BaseSettings):
         pydantic.ValidationError: a variable holds a value outside its limits; the message names it.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CODEINTEL_", env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CODEINTEL_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )  # a value may be a secret
 
     home: Path = Field(
         Path(".codeintel"),
@@ -263,8 +269,15 @@ class Settings(BaseSettings):
     @field_validator("vector_engine")
     @classmethod
     def _engine_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        if value is None:
+            return None
+        url = value.get_secret_value()
+        if not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("the URL of the vector engine starts with postgresql://")
+        if not _ENGINE_URL.fullmatch(url) or _BAD_PERCENT.search(
+            url
+        ):  # else a part of the password is taken for a host
+            raise ValueError("the URL of the vector engine has @, / or % in its user or password: write %40, %2F, %25")
         return value
 
     @field_validator("chat_base_url", "embed_base_url", "rerank_base_url", "sparse_base_url", "s3_endpoint")

@@ -29,7 +29,8 @@ def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "value"),
     [
         ("PORT", "0"), ("PORT", "x"), ("MAX_PER_FILE", "1e9"), ("HOME", "~nobody-here/x"),
-        ("VECTOR_ENGINE", "mysql://here/x"),
+        ("VECTOR_ENGINE", "mysql://here/x"), ("VECTOR_ENGINE", "postgresql://me:a/b@here/x"),
+        ("VECTOR_ENGINE", "postgresql://me:a@b@here/x"), ("VECTOR_ENGINE", "postgresql://me:a%b@here/x"),
     ],
 )  # fmt: skip
 def test_values_outside_their_limits_are_refused_by_name(
@@ -38,3 +39,24 @@ def test_values_outside_their_limits_are_refused_by_name(
     monkeypatch.setenv(f"CODEINTEL_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+def test_errors_do_not_repeat_what_may_be_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEINTEL_VECTOR_ENGINE", "postgres//me:hunter2@here/x")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://here", "postgres://me@h1:5432,h2:5433/x?target_session_attrs=any", "postgresql:///x?host=/run/pg",
+        "postgresql://postgres:@/postgres?host=/tmp/x@y", "postgresql://me:a%40b%2F@[::1]:5432/x",
+    ],
+)  # fmt: skip
+def test_urls_that_libpq_reads_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("CODEINTEL_VECTOR_ENGINE", url)
+    found = Settings().vector_engine
+    assert found is not None
+    assert found.get_secret_value() == url
