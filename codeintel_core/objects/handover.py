@@ -11,11 +11,12 @@ import fcntl
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from codeintel_core.deadline import Deadline
 from codeintel_core.errors import BucketUnavailable, CodeIntelError, InvalidRequest
 from codeintel_core.home import Home
 from codeintel_core.objects import collector, segments, standing
@@ -30,7 +31,7 @@ from codeintel_core.traces.tables import DailyTable
 _log = logging.getLogger("codeintel.handover")
 BROUGHT = "from-"
 """Names of journals begin so that hold another machine's rows."""
-_LAST_WAIT_S = 2.0
+_LAST_WAIT_S, _LAST_S = 2.0, 5.0
 
 
 class Handover:
@@ -46,16 +47,16 @@ class Handover:
         """Hand over what was appended since the last time; what fails is a `problem`, and part of the next time."""
         with self._alone(0) as is_alone:
             if is_alone:
-                self._run(self._bucket)
+                self._run(self._bucket, self._stopping.is_set)
         return self.standing()
 
     def finish(self) -> None:
-        """The last time of a process: without patience, since the next process goes on."""
+        """The last time of a process: for a few seconds, without patience, since the next process goes on."""
         self._stopping.set()  # another thread of this process
         with self._alone(_LAST_WAIT_S) as is_alone:
             if is_alone:
-                self._stopping.clear()
-                self._run(self._hurried)
+                ends = Deadline.after(_LAST_S)
+                self._run(self._hurried, lambda: ends.is_over)
 
     def standing(self) -> Standing:
         """Where this machine's rows are, from what is on this disk."""
@@ -95,13 +96,13 @@ class Handover:
                     path.unlink(missing_ok=True)
         return gone + segments.expire(self._bucket, oldest, dry_run=dry_run)
 
-    def _run(self, bucket: Bucket) -> None:
+    def _run(self, bucket: Bucket, is_over: Callable[[], bool]) -> None:
         began, record = datetime.now(UTC), self._load()
         try:
             problem = self._look(bucket, record)
             if not record.hands_over:
                 record.complete_at = ""
-            elif self._hand_over(bucket, record):
+            elif self._hand_over(bucket, record, is_over):
                 record.complete_at = began.isoformat()
         except (CodeIntelError, OSError) as error:
             problem = str(error)
@@ -127,12 +128,12 @@ class Handover:
         record.in_bucket, record.oldest = waiting.count, waiting.oldest.isoformat() if waiting.oldest else ""
         return problem
 
-    def _hand_over(self, bucket: Bucket, record: Record) -> bool:
+    def _hand_over(self, bucket: Bucket, record: Record, is_over: Callable[[], bool]) -> bool:
         """Send what the bucket lacks, each segment noted once it is there; returns whether that was all."""
         record.handed = {name: end for name, end in record.handed.items() if (self._home.root / name).exists()}
         for table in tables.every(self._home):
             for day in journal.days(table.journals):
-                while not self._stopping.is_set():
+                while not is_over():
                     state = purged.state(self._home.purged)
                     lines, ends = self._next(table, day, record.handed)
                     if lines:
@@ -141,7 +142,7 @@ class Handover:
                     if not lines:
                         break
                     standing.save(self._file, record)
-        return not self._stopping.is_set()
+        return not is_over()
 
     def _send(self, bucket: Bucket, record: Record, rows: tuple[str, str, bytes], state: str) -> None:
         """Write day, table and lines as a segment, masked by the purge list, which said `state` before they were read.

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from codeintel_core.durable import fsync
+from codeintel_core.errors import InvalidRequest
 from codeintel_core.home import Home
 from codeintel_core.objects.segments import Waiting
 
+_ID = re.compile("[0-9a-f]{12}")
 _LONG = timedelta(days=1)  # who makes the tables does so every few minutes
 
 
 def machine(home: Home) -> str:
-    """Id of a home folder among those that share rows, 12 hex digits; kept in it, whatever its host is called."""
+    """Id of a home folder among those that share rows, 12 hex digits; kept in it, whatever its host is called.
+
+    Raises:
+        InvalidRequest: its file holds something else; nobody would find rows under it.
+    """
     file = home.root / "machine"
     if not file.exists():
         home.root.mkdir(parents=True, exist_ok=True)
         mine = file.with_name(f"machine.{uuid4().hex}")
         mine.write_text(uuid4().hex[:12])
+        fsync(mine)
         with suppress(FileExistsError):  # another process was faster
             os.link(mine, file)
         mine.unlink()
-    return file.read_text().strip()
+    found = file.read_text(errors="replace").strip()
+    if not _ID.fullmatch(found):
+        raise InvalidRequest(f"{file} does not hold the id of its folder (12 hex digits); delete it to have a new one")
+    return found
 
 
 @dataclass(slots=True)

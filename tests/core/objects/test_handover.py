@@ -270,6 +270,18 @@ def test_many_rows_make_segments_of_a_bounded_size(
     assert stored(analyst) == sorted([*queries, "in another journal"])
 
 
+def test_the_end_of_a_process_is_short(analyst: Machine, server: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(server, "one")
+    with monkeypatch.context() as patch:
+        patch.setattr("codeintel_core.objects.handover._LAST_S", 0.0)
+        handover(server).finish()
+    assert handover(server).unsent()
+    handover(server).finish()  # of the next process
+    assert handover(server).unsent() == frozenset()
+    collect(analyst)
+    assert stored(analyst) == ["one"]
+
+
 def test_a_damaged_segment_is_named_and_holds_up_no_other(analyst: Machine, server: Machine) -> None:
     write(server, "one")
     handover(server).run()
