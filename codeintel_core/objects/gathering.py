@@ -68,11 +68,15 @@ class Gathering:
         return sorted(segments.listed(self._bucket), key=lambda one: one.key)
 
     def let_go(self, brought: Collection[Segment]) -> None:
-        """Delete segments whose rows are durable in the tables; raises `BucketUnavailable`, and the next time does."""
-        self._bucket.delete(segment.key for segment in brought)
+        """Delete segments whose rows are durable in the tables; raises `BucketUnavailable`, and the next time does.
+
+        One whose journal is gone stays: a collection may have taken it before the table was made of it.
+        """
+        names = {table.name: table for table in tables.every(self._home)}
+        self._bucket.delete(one.key for one in brought if _journal(names[one.table], one).exists())
 
     def _bring(self, table: DailyTable, segment: Segment, found: Brought) -> None:
-        path = table.journals / f"date={segment.day}" / f"{BROUGHT}{segment.machine}-{segment.sha256}.jsonl"
+        path = _journal(table, segment)
         if not path.exists():
             try:
                 lines = segments.get(self._bucket, segment)
@@ -98,3 +102,7 @@ class Gathering:
             pending.replace(path)
             if purged.state(self._home.purged) == state:
                 return
+
+
+def _journal(table: DailyTable, segment: Segment) -> Path:
+    return table.journals / f"date={segment.day}" / f"{BROUGHT}{segment.machine}-{segment.sha256}.jsonl"

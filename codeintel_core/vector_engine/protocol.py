@@ -144,7 +144,7 @@ class VectorEngine(Protocol):
     def delete(self, repo: str, gen_ids: Collection[str], *, thoroughly: bool = False) -> int:
         """Forget generations, and the rows that no other one has; returns how many rows.
 
-        `thoroughly` also frees their space at once, so that nothing of them is left in the tables' files.
+        `thoroughly` also frees their space at once; what comes next is written over them.
         """
 
     def close(self) -> None:
