@@ -41,7 +41,7 @@ def publish_lock(home: RepositoryHome) -> Iterator[None]:
 def publish(home: RepositoryHome, staging: Path, manifest: Manifest, announce: Announce = _nobody) -> Path:
     """Publish a finished staging folder as `manifest.gen_id` and point CURRENT at it.
 
-    Order: fsync files and folders, write the manifest, pin the commit, rename, fsync, swap the pointer. A crash at
+    Order: write the manifest, fsync files and folders, pin the commit, rename, fsync, swap the pointer. A crash at
     any point leaves CURRENT naming a complete generation.
 
     Raises:

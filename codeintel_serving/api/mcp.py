@@ -1,4 +1,4 @@
-"""MCP over streamable HTTP: answers are JSON; those of tools that tell their progress are event streams."""
+"""MCP over streamable HTTP: answers are JSON, and event streams where tools tell their progress to who takes those."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from fastmcp import FastMCP
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from codeintel_serving.api.tools import while_connected
+from codeintel_serving.api.headers import header
+from codeintel_serving.api.tools import EVENTS, while_connected
 from codeintel_serving.tools.registry import all_tools
 
 
@@ -37,11 +38,23 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request whose body `Bounds` has read."""
-        if scope["method"] != "POST" or scope["state"]["operation"] in self._streamed:
+        if scope["method"] != "POST" or self._is_streamed(scope):
             await self._streaming(scope, receive, send)
-        else:
-            body: Message = {"type": "http.request", "body": scope["state"]["body"], "more_body": False}
-            await while_connected(Request(scope, receive), _answered(self._plain, scope, body, send))
+            return
+        is_answered = False
+
+        async def noted(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        body: Message = {"type": "http.request", "body": scope["state"]["body"], "more_body": False}
+        left = await while_connected(Request(scope, receive), _answered(self._plain, scope, body, noted))
+        if left is not None and not is_answered:  # a client is gone too when it has its whole answer
+            await left(scope, receive, send)  # for spans and metrics, as over REST
+
+    def _is_streamed(self, scope: Scope) -> bool:
+        return scope["state"]["operation"] in self._streamed and EVENTS in header(scope, b"accept")
 
 
 async def _answered(app: ASGIApp, scope: Scope, body: Message, send: Send) -> None:

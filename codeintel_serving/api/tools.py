@@ -22,7 +22,7 @@ from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import all_tools
 from codeintel_serving.tools.tool import Tool
 
-_EVENTS = "text/event-stream"
+EVENTS = "text/event-stream"
 OF_ANY = (400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 503)
 """What the layers around the routes may answer, whichever is asked."""
 _OF_TOOLS = (404, 409, 410, 504)
@@ -38,7 +38,7 @@ def add_tools(app: FastAPI, services: Services, known: KnownBodies) -> None:
             _endpoint(tool, services, known),
             methods=["POST"],
             response_model=tool.response,
-            responses={**(in_forms(_EVENTS) if has_events else {}), **problems(*_OF_TOOLS)},
+            responses={**(in_forms(EVENTS) if has_events else {}), **problems(*_OF_TOOLS)},
             summary=tool.summary,
             description=tool.description,
             name=tool.name,
@@ -65,7 +65,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _endpoint(tool: Tool[Any, Any], services: Services, known: KnownBodies) -> Any:
     async def endpoint(body: Any, request: Request) -> Any:
         caller = caller_of(request)
-        if isinstance(body, AnswerRequest) and _EVENTS in request.headers.get("Accept", ""):
+        if isinstance(body, AnswerRequest) and EVENTS in request.headers.get("Accept", ""):
             return EventSourceResponse(_sse(services, body, caller))
         if isinstance(body, SearchRequest):
             known.keep(request.state.body, body)

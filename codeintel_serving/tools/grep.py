@@ -23,7 +23,7 @@ MAX_CONTEXT = 20
 MAX_COUNTED = 100_000
 MAX_LINES = 5_000
 _MOST_GROUPS = 100
-_LOOK_BYTES = 1 << 20  # of text between two looks at the deadline: less than a millisecond
+_LOOK_BYTES = 1 << 20  # of text between two looks at the deadline: a few milliseconds
 
 
 class Group(StrEnum):
