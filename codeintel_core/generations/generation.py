@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-
-from cachetools import LRUCache
 
 from codeintel_core.catalog import Catalog, ChunkRow
 from codeintel_core.chunking.rows import FileRow
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError, GenerationCorrupt
 from codeintel_core.generations import manifest as manifests
+from codeintel_core.generations.kept import Kept
 from codeintel_core.generations.leases import ReaderLease
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.home import RepositoryHome
@@ -31,9 +30,12 @@ from codeintel_core.scope import Scope
 from codeintel_core.telemetry import step
 
 _MOST_FILES = 1_024
-_MANY_FILES, _MOST_LISTS = 5_000, 4
+_MANY_FILES = 5_000
+_MOST_ROWS = 100_000  # some 60 MB
 _texts = KeptTexts()
 _read_lately = KeptTexts(16 << 20)
+_lists = Kept[Sequence[FileRow]](_MOST_ROWS)
+_by_path = Kept[Mapping[str, FileRow]](_MOST_ROWS)
 
 
 class Generation:
@@ -61,8 +63,7 @@ class Generation:
         self.catalog = Catalog(folder / "catalog.duckdb")
         self._has_many = manifest.counts.files > _MANY_FILES
         self._file = lru_cache(_MOST_FILES)(self.catalog.file)
-        self._by_path: dict[str, FileRow] | None = None
-        self._lists: LRUCache[tuple[Scope, bool], Sequence[FileRow]] = LRUCache(_MOST_LISTS)
+        self._owner = object()  # of its lists, which must not hold it
         self.lexical, self.lexical_error = _open_lucene(folder / "lucene")
         self.sparse, self.sparse_error = None, manifest.sparse.reason
         if manifest.sparse.is_there:
@@ -106,23 +107,23 @@ class Generation:
         """As `catalog.file`, without a query but for the first one; of many files the last that were asked for."""
         if self._has_many:
             return self._file(path)
-        if self._by_path is None:
-            self._by_path = {file.path: file for file in self.files(Scope())}
-        return self._by_path.get(path)
+        found = _by_path.get(self._owner, "")
+        if found is None:
+            found = {file.path: file for file in self.files(Scope())}
+            _by_path.keep(self._owner, "", found)
+        return found.get(path)
 
     def files(self, scope: Scope, *, readable: bool = False, deadline: Deadline | None = None) -> Sequence[FileRow]:
         """As `catalog.files`; unless they are many, the last that were asked for are known without a query."""
         if self._has_many:
             return self.catalog.files(scope, readable=readable, deadline=deadline)
         key = replace(scope, repos=()), readable
-        with self._lock:
-            found: Sequence[FileRow] | None = self._lists.get(key)
+        found = _lists.get(self._owner, key)
         if found is None:
             found = self.catalog.files(scope, deadline=deadline) if not readable else [
                 file for file in self.files(scope, deadline=deadline) if not file.skip_reason
             ]  # fmt: skip
-            with self._lock:
-                self._lists[key] = found
+            _lists.keep(self._owner, key, found)
         return found
 
     def cleaned(self, data: bytes) -> bytes:
@@ -229,6 +230,8 @@ class Generation:
             self._closed = True
             self.catalog.close()
             self._objects.close()
+            _lists.forget(self._owner)
+            _by_path.forget(self._owner)
             for index in (self.lexical, self.sparse):
                 if index is not None:
                     index.close()
