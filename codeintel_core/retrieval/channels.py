@@ -176,7 +176,9 @@ def _outcome(search: Search) -> tuple[ChannelResult, str]:
         return _CANCELLED if is_given_up() else _TIMED_OUT, ""
     except CodeIntelError as error:
         return ChannelResult(_NOTHING, Status.FAILED, str(error)), ""
-    except Exception as error:  # a broken channel must not take the others down; the step names it
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # also a panic in Rust: it must not take the others down, and the step names it
         return ChannelResult(_NOTHING, Status.FAILED, type(error).__name__), detail_of(error)
 
 

@@ -17,6 +17,10 @@ from codeintel_core.telemetry import Status, current_run, run
 _HIT: Ranked = (np.array([7], np.int64), np.array([1.0], np.float32))
 
 
+class PanicException(BaseException):
+    """What a panic in Rust becomes."""
+
+
 @pytest.fixture
 def pools() -> Iterator[ChannelPools]:
     pools = ChannelPools(1)
@@ -39,6 +43,7 @@ def _raise(error: BaseException) -> Callable[[], Ranked]:
         (DeadlineExceeded("x"), Status.TIMED_OUT, "ran past its deadline"),
         (TimeoutError(), Status.TIMED_OUT, "ran past its deadline"),
         (MemoryError(), Status.FAILED, "MemoryError"),
+        (PanicException(), Status.FAILED, "PanicException"),
     ],
 )
 def test_a_failing_channel_leaves_the_other(
