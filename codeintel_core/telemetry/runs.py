@@ -93,7 +93,7 @@ class Run:
         return round((time.monotonic() - self.started_monotonic) * 1000, 3)
 
     @property
-    def is_over(self) -> bool:
+    def _is_over(self) -> bool:
         """Whether a step that starts here is nobody's any more.
 
         The run has ended, or its steps were gathered, and another thread than the one that did works on for nobody.
@@ -103,7 +103,7 @@ class Run:
     def begin(self, step: Step) -> bool:
         """Note a step that starts; False when the run is over: nothing of it is noted."""
         with self._lock:
-            if self.is_over:
+            if self._is_over:
                 return False
             self._open[step.span_id] = step
             if self.ledger is not None:
@@ -121,16 +121,17 @@ class Run:
             self.ledger.append(ledger_lines.end(self.run_id, self.span_id, record))
         self._open.pop(record.span_id, None)  # not before it is written: `settle` waits for it
 
-    def note(self, record: StepRecord) -> None:
-        """Keep a step that was over when it began; both lines in one write."""
+    def note(self, record: StepRecord) -> bool:
+        """Keep a step that was over when it began, both lines in one write; False when the run is over."""
         with self._lock:
-            if self.is_over:
-                return
+            if self._is_over:
+                return False
             self._keep(record)
             if self.ledger is not None:
                 line = ledger_lines.begin(self.run_id, self.span_id, record.start_ms, record.kind, record.span_id)
                 line += ledger_lines.end(self.run_id, self.span_id, record)
                 self.ledger.append(line if self._has_header else self._header() + line)
+            return True
 
     def close(self) -> None:
         """End what still runs, write the last line, close the ledger."""

@@ -83,26 +83,24 @@ class Step:
                 return
             self._is_open = False
         record = self._recorded(status, reason, detail)
+        self._tell(record)
         if self._run is not None:
             self._run.add(record)
 
     def note(self, status: Status, reason: str = "") -> None:
         """End a step that has not begun: there was nothing to do, or it is done already."""
-        if self._run is not None and self._run.is_over:
-            return
         record = self._recorded(status, reason, "")
-        if self._run is not None:
-            self._run.note(record)
+        if self._run is None or self._run.note(record):
+            self._tell(record)
 
     def around(self) -> Inside:
         """Make what starts in a block (`with step.around():`) a child of the step; the block does not end it."""
         return Inside(self)
 
     def _recorded(self, status: Status, reason: str, detail: str) -> StepRecord:
-        """The record of the step, published to span and log."""
         seconds = time.monotonic() - self.started
         start_s = self.started - self._run.started_monotonic if self._run is not None else 0.0
-        record = StepRecord(
+        return StepRecord(
             self.kind,
             status,
             redaction.reason(reason) if reason else "",
@@ -113,7 +111,11 @@ class Step:
             self._parent_id,
             redacted(detail) if detail else "",
         )
-        exported = providers.get()
+
+    def _tell(self, record: StepRecord) -> None:
+        """Publish the record to metrics, log and span."""
+        exported, status = providers.get(), record.status
+        seconds = record.duration_ms / 1000
         try:
             if self._run is None:  # else the run counts its steps when it ends
                 metrics.step_seconds(self.kind, status.value).observe(seconds)
@@ -126,7 +128,6 @@ class Step:
                 self._export(record)
         except Exception:  # telemetry never breaks a request
             metrics.TELEMETRY_ERRORS.inc()
-        return record
 
     def _export(self, record: StepRecord) -> None:
         self.span.set_attributes(spans.attributes_of(record.kind, record.status, record.reason, record.attributes))
