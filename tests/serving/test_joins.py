@@ -19,6 +19,7 @@ from workshop import Workshop, settings_for
 
 from codeintel_core.reports.run_report import run_report
 from codeintel_core.telemetry import Status, ledger, providers
+from codeintel_core.telemetry import steps as steps_module
 from codeintel_serving.services import Services
 
 pytestmark = pytest.mark.e2e
@@ -48,14 +49,12 @@ class _Steps(logging.Handler):
 
 
 @pytest.fixture
-def events() -> Iterator[list[logging.LogRecord]]:
-    logger, handler = logging.getLogger("codeintel.steps"), _Steps()
-    before = logger.level
+def events(monkeypatch: pytest.MonkeyPatch) -> list[logging.LogRecord]:
+    """Of a logger of its own: an export that ends in the background resets the level of the other one."""
+    logger, handler = logging.Logger("codeintel.steps", logging.DEBUG), _Steps()
     logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    yield handler.records
-    logger.removeHandler(handler)
-    logger.setLevel(before)
+    monkeypatch.setattr(steps_module, "_log", logger)
+    return handler.records
 
 
 def _ask(http: httpx.Client, kind: str, number: int) -> str:
