@@ -38,7 +38,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS)
 
 unit: setup
-	$(BIN)/python -m pytest -m "not e2e"
+	$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile
 
 # Slow and optional (docs/vllm.md): a real vLLM in all three roles.
 test-vllm: setup $(VLLM)/.installed
