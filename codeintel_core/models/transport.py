@@ -1,8 +1,7 @@
 """The one way to a model endpoint: deadlines handed down, retries inside them, a breaker and a bound per endpoint.
 
 Retries happen only while nothing was received (connect errors, 429, 502, 503, 504), with full jitter, never past the
-deadline, and not before `Retry-After`. Requests go straight to the transport of httpx: no redirects, cookies, `.netrc`
-or proxies from the environment. Keys travel in one header and appear in no log, error or span.
+deadline, and not before `Retry-After`. Keys travel in one header and appear in no log, error or span.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class _Local:
     """What belongs to one event loop."""
 
     loop: asyncio.AbstractEventLoop
-    transport: httpx.AsyncHTTPTransport
+    wire: httpx.AsyncBaseTransport
     slots: asyncio.Semaphore
     is_checked: bool = False
 
@@ -144,7 +143,7 @@ class Endpoint:
         """Close the connections of the running loop."""
         local, self._local = self._local, None
         if local is not None and local.loop is asyncio.get_running_loop():
-            await local.transport.aclose()
+            await local.wire.aclose()
 
     def _verdict(self, exchange: Exchange) -> None:
         (self.breaker.fail if exchange.failed else self.breaker.succeed)()
@@ -157,13 +156,11 @@ class Endpoint:
     def _here(self) -> _Local:
         loop = asyncio.get_running_loop()
         if self._local is None or self._local.loop is not loop:
+            from codeintel_core.models.wire import Wire  # a tenth of a second, which only those who ask a model pay
+
             is_https = self.root.startswith("https")
-            transport = httpx.AsyncHTTPTransport(
-                trust_env=False,
-                verify=ssl.create_default_context() if is_https else False,
-                limits=httpx.Limits(max_connections=self.policy.concurrency, keepalive_expiry=30),
-            )
-            self._local = _Local(loop, transport, asyncio.Semaphore(self.policy.concurrency))
+            wire = Wire(self.policy.concurrency, ssl.create_default_context() if is_https else None)
+            self._local = _Local(loop, wire, asyncio.Semaphore(self.policy.concurrency))
         return self._local
 
     async def _send(self, local: _Local, method: str, path: str, body: Any, deadline: Deadline) -> httpx.Response:
@@ -213,7 +210,7 @@ class Endpoint:
                 if not local.is_checked:
                     await self._check_address()
                     local.is_checked = True
-                return await local.transport.handle_async_request(request)
+                return await local.wire.handle_async_request(request)
         except httpx.ConnectTimeout as error:
             raise self.failed(f"did not accept a connection within {self.policy.connect_s:g} s") from error
         except (TimeoutError, httpx.TimeoutException):
