@@ -36,7 +36,7 @@ def measure(at: Workplace) -> Rows:
     settings = at.settings.model_copy(update={"retrieval_budget_ms": 30_000})
     for mode in ("hybrid", "lexical", "semantic"):
         with Services(settings) as services:
-            services.warm()
+            services.start()
 
             def ask(query: str, services: Services = services, mode: str = mode) -> None:
                 services.search(SearchRequest.model_validate({"query": query, "mode": mode}), Caller("rest"))

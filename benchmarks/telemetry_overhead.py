@@ -33,7 +33,7 @@ def measure(at: Workplace) -> Rows:
     asked = questions(at)
     settings = at.settings.model_copy(update={"result_cache": 0, "query_vector_cache": 0})
     with Services(settings) as services:
-        services.warm()
+        services.start()
 
         def ask(query: str) -> None:
             services.search(SearchRequest(query=query), Caller("rest"))

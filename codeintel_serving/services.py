@@ -24,6 +24,7 @@ from codeintel_core.models.roles import chat_model, score_model
 from codeintel_core.objects import shared
 from codeintel_core.retrieval.elsewhere import pin_of
 from codeintel_core.retrieval.engine import SearchEngine
+from codeintel_core.retrieval.rehearsal import rehearse
 from codeintel_core.retrieval.tuning import Tunings
 from codeintel_core.scope import Scope
 from codeintel_core.secrets import purged
@@ -50,6 +51,7 @@ from codeintel_serving.searching import Answered, Searching
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
 _OPEN_BEFORE_READY_S = 2.0
+_REHEARSE_S = 1.0
 _T = TypeVar("_T")
 
 
@@ -106,6 +108,7 @@ class Services:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping, self._draining = threading.Event(), threading.Event()
         self._background: list[threading.Thread] = []
+        self._rehearsal_is_due = False
 
     def __enter__(self) -> Self:
         return self
@@ -117,6 +120,7 @@ class Services:
 
     def start(self) -> None:
         """Warm up, then watch for new generations in the background until `close`."""
+        self._rehearsal_is_due = True
         if self.replica is not None:  # what is here serves at once, and nothing of a large home has to come first
             self._start(lambda: self._every(self.settings.bucket_interval_s, self.follow), "bucket-follower")
         if self.handover is not None:
@@ -254,6 +258,10 @@ class Services:
                 _log.info("serving generation %s", generation.manifest.gen_id)
                 metrics.GENERATION_INFO.labels(name).set(generation.manifest.created_at.timestamp())
                 self._warm_generation(generation)
+                if self._rehearsal_is_due:  # once, with the first generation that there is
+                    searches = rehearse(generation, self.settings.candidates, Deadline.after(_REHEARSE_S))
+                    self._rehearsal_is_due = not searches
+                    _log.info("rehearsed %d searches of %s", searches, name)
         if self._purged.has_changed():  # after it, what was purged is in no generation that a request can pin
             self._searching.forget()
             self.tool_answers.clear()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from calling import call
+from tenants import Tenant
 from workshop import Workshop, settings_for
 
 from codeintel_core.embedding.contract import Encoder
@@ -78,3 +79,18 @@ def test_invalid_arguments_become_one_line() -> None:
     assert "\n" not in str(caught.value)
     assert "query" in str(caught.value)
     assert "limit" in str(caught.value)
+
+
+@pytest.mark.e2e
+def test_a_server_rehearses_once_and_a_command_never(
+    shared: Workshop, tenants: tuple[Tenant, Tenant], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_for(shared.home)
+    with caplog.at_level("INFO", "codeintel.serving"):
+        with Services(settings, encoder=lambda: shared.encoder) as command:
+            command.warm()
+        assert "rehearsed" not in caplog.text
+        with Services(settings, encoder=lambda: shared.encoder) as server:
+            server.start()
+    assert len(tenants) == 2  # generations that were opened
+    assert caplog.text.count("rehearsed ") == 1

@@ -1,0 +1,43 @@
+"""Searches before anybody asks: until the JVM has compiled what a search runs, each costs three times as much."""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+
+import numpy as np
+
+from codeintel_core.analysis import weighted_terms
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import DeadlineExceeded
+from codeintel_core.generations.generation import Generation
+from codeintel_core.indexes.lexical import LexicalSearcher
+from codeintel_core.scope import Scope
+
+_SEARCHES = 200  # a JVM that compiles sooner (see `jvm.py`) is done with them; 600 change nothing more
+_MAX_TERMS = 12  # as a question has
+
+
+def rehearse(generation: Generation, candidates: int, deadline: Deadline) -> int:
+    """Search a generation for what its own chunks say of themselves; returns how often, less when time is over.
+
+    Of 160 questions after it, the first 60 took a third of the lexical search's time, the others six tenths.
+    """
+    if generation.lexical is None:
+        return 0
+    searcher = LexicalSearcher([generation.lexical])
+    done = 0
+    for query in islice(cycle(_queries(generation)), _SEARCHES):
+        try:
+            searcher.search(weighted_terms(query)[:_MAX_TERMS], candidates, Scope(), deadline)
+        except DeadlineExceeded:
+            break
+        done += 1
+    return done
+
+
+def _queries(generation: Generation) -> list[str]:
+    """First lines of chunks from all over the index, in a fixed order."""
+    ids = np.concatenate([generation.dense.primary.ids, generation.dense.secondary.ids])
+    some = ids[np.linspace(0, len(ids) - 1, min(len(ids), _SEARCHES)).astype(np.int64)]
+    chunks = generation.catalog.hydrate(some.tolist(), Scope())
+    return [f"{chunk.name} {chunk.signature or chunk.text[:80]}" for chunk in chunks.values()]
