@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,11 @@ _NAMES = {
     "Occur": "org.apache.lucene.search.BooleanClause$Occur",
     "ArrayList": "java.util.ArrayList",
     "HashMap": "java.util.HashMap",
-    "ToStringBuilder": "org.apache.commons.lang3.builder.ToStringBuilder",
+    "MatchAllDocsQuery": "org.apache.lucene.search.MatchAllDocsQuery",
+    "FieldDoc": "org.apache.lucene.search.FieldDoc",
+    "Integer": "java.lang.Integer",
+    "Long": "java.lang.Long",
+    "ObjectMapper": "com.fasterxml.jackson.databind.ObjectMapper",
 }
 
 
@@ -99,6 +104,16 @@ def lucene(name: str) -> Any:
 
             _classes[name] = autoclass(_NAMES[name])
         return _classes[name]
+
+
+def as_json(thing: Any) -> str:
+    """The public fields of a Java object, nested ones too: one call for all, where one for each costs 5 us."""
+    return str(_mapper().writeValueAsString(thing))
+
+
+@lru_cache(1)
+def _mapper() -> Any:
+    return lucene("ObjectMapper")()  # it keeps what it finds out about a class
 
 
 def first_line(error: Exception) -> str:

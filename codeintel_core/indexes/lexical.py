@@ -8,8 +8,8 @@ and a new generation only adds deletions and new segments.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,19 +21,16 @@ from numpy.typing import NDArray
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import InvalidRequest, LexicalUnavailable
-from codeintel_core.indexes.jvm import first_line, java, lucene
+from codeintel_core.indexes import doc_ids
+from codeintel_core.indexes.jvm import as_json, first_line, java, lucene
 from codeintel_core.scope import Scope, glob_to_regex
 
 BM25_K1 = 1.2
 BM25_B = 0.75
 _MAX_QUERY_TERMS = 256
-# `FieldDoc.toString` of a hit that was sorted by `_order`; a Java float is written so that it reads back equal.
-_HIT = re.compile(r"fields=(\[[^]]+\])")
 # pyjnius needs to be told which of several methods or constructors is meant.
 _ID = "(Ljava/lang/String;J)V"
-_SORT = "([Lorg/apache/lucene/search/SortField;)V"
-_SORTED = "(Lorg/apache/lucene/search/Query;ILorg/apache/lucene/search/Sort;)Lorg/apache/lucene/search/TopFieldDocs;"
-_TO_TEXT = "(Ljava/lang/Object;)Ljava/lang/String;"
+_BEST = "(Lorg/apache/lucene/search/Query;I)Lorg/apache/lucene/search/TopDocs;"
 _FILTERS = ("path", "language", "file_class")
 _FIELD = "(Ljava/lang/String;Ljava/lang/CharSequence;Lorg/apache/lucene/index/IndexableFieldType;)V"
 
@@ -96,7 +93,9 @@ def _write(folder: Path, add: Iterable[LexicalDocument], delete: Iterable[int], 
                 field.setStringValue(getattr(document, name))
             writer.addDocument(doc)
         writer.commit()
-        return int(writer.getDocStats().numDocs)
+        with closing(lucene("DirectoryReader").open(directory)) as reader:
+            doc_ids.write(folder, reader)
+            return int(reader.numDocs())
     finally:
         writer.close()
         directory.close()
@@ -106,7 +105,8 @@ def link_segments(parent: Path, folder: Path) -> None:
     """Hard-link the segments of a published index into a new folder, to be changed by `write`."""
     folder.mkdir(parents=True)
     for file in parent.iterdir():
-        os.link(file, folder / file.name)
+        if file.name != doc_ids.FILE_NAME:  # `write` makes it anew
+            os.link(file, folder / file.name)
 
 
 class LexicalIndex:
@@ -114,7 +114,7 @@ class LexicalIndex:
 
     Attributes:
         reader: the Java reader.
-        last_doc: how many documents it numbers, deleted ones included.
+        chunk_ids: which chunk each of its documents is, int64 (documents,), deleted ones included.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -124,7 +124,7 @@ class LexicalIndex:
                 path = lucene("Paths").get(str(folder))
                 self._directory = lucene("FSDirectory").open(path, lucene("NoLockFactory").INSTANCE)
                 self.reader = lucene("DirectoryReader").open(self._directory)
-                self.last_doc = int(self.reader.maxDoc())
+                self.chunk_ids = doc_ids.load(folder, self.reader)
         except LexicalUnavailable:
             raise
         except Exception as error:  # pyjnius raises JavaException, which cannot be imported before the JVM starts
@@ -168,9 +168,9 @@ class LexicalSearcher:
             self._searcher.setSimilarity(self._similarity())
             self.count = int(reader.numDocs())
             self._reader = reader
-            self._order = _by_score()
             self._terms = lucene("QueryBuilder")(lucene("WhitespaceAnalyzer")())
-        self._last_docs = np.cumsum([index.last_doc for index in indexes])
+        self._chunk_ids = [index.chunk_ids for index in indexes]
+        self._last_docs = np.cumsum([len(ids) for ids in self._chunk_ids])
 
     @staticmethod
     def _similarity() -> Any:
@@ -207,15 +207,24 @@ class LexicalSearcher:
             return np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         with java(deadline):
             query = self._query(terms[:_MAX_QUERY_TERMS], scope)
-            top = self._searcher.search(query, k, self._order, signature=_SORTED)
+            top = self._searcher.search(query, k, signature=_BEST)
             deadline.check(self.stage)
-            # One call for all hits: an object for each would cost as much as the search.
-            text = lucene("ToStringBuilder").reflectionToString(top, signature=_TO_TEXT)
-        hits = orjson.loads(f"[{','.join(_HIT.findall(text))}]")
-        scores, docs, ids = zip(*hits, strict=True) if hits else ((), (), ())
-        # A MultiReader numbers the documents of its readers one after the other.
-        owners = np.searchsorted(self._last_docs, np.array(docs, np.int64), side="right")
-        return np.array(ids, np.int64), np.array(scores, np.float32), owners
+            text = as_json(top)
+        hits = orjson.loads(text)["scoreDocs"]
+        docs = np.array([hit["doc"] for hit in hits], np.int64)
+        scores = np.array([hit["score"] for hit in hits], np.float32)  # written so that it reads back equal
+        owners = np.searchsorted(self._last_docs, docs, side="right")
+        return self._ids(docs, owners), scores, owners
+
+    def _ids(self, docs: NDArray[np.int64], owners: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A MultiReader numbers the documents of its readers one after the other."""
+        if len(self._chunk_ids) == 1:
+            return self._chunk_ids[0][docs]
+        ids = np.empty_like(docs)
+        for owner in np.unique(owners).tolist():
+            mine, first = owners == owner, self._last_docs[owner] - len(self._chunk_ids[owner])
+            ids[mine] = self._chunk_ids[owner][docs[mine] - first]
+        return ids
 
     def _query(self, terms: Sequence[tuple[str, float]], scope: Scope) -> Any:
         """Runs of terms that count once take one call, not four for each; Lucene makes one disjunction of all."""
@@ -226,13 +235,6 @@ class LexicalSearcher:
 
     def _plain(self, terms: Sequence[tuple[str, float]]) -> Any:
         return self._terms.createBooleanQuery("terms", " ".join(term for term, _ in terms))
-
-
-def _by_score() -> Any:
-    """The usual order, by score and then by document, with a third key that never decides: it brings the chunk ids."""
-    field_class = lucene("SortField")
-    ids = field_class("id", lucene("SortFieldType").LONG)
-    return lucene("Sort")(field_class.FIELD_SCORE, field_class.FIELD_DOC, ids, signature=_SORT)
 
 
 def _boosted(terms: Sequence[tuple[str, float]]) -> list[Any]:

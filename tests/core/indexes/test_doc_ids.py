@@ -1,0 +1,61 @@
+"""The array of chunk ids beside a Lucene index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codeintel_core.deadline import Deadline
+from codeintel_core.errors import LexicalUnavailable
+from codeintel_core.indexes import doc_ids, lexical
+from codeintel_core.indexes.lexical import LexicalDocument, LexicalIndex, LexicalSearcher
+from codeintel_core.scope import Scope
+
+
+def _documents(ids: range) -> list[LexicalDocument]:
+    return [LexicalDocument(i, [f"only{i}", "all"], f"src/{i}.py", "python", "source") for i in ids]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An index of three segments, in which every third document was deleted."""
+    lexical.write(tmp_path / "first", add=_documents(range(100, 110)))
+    lexical.link_segments(tmp_path / "first", tmp_path / "second")
+    lexical.write(tmp_path / "second", add=_documents(range(110, 115)), delete=range(100, 110, 3))
+    lexical.link_segments(tmp_path / "second", tmp_path / "third")
+    lexical.write(tmp_path / "third", add=_documents(range(115, 120)), delete=range(112, 115, 3))
+    return tmp_path / "third"
+
+
+def _found(index: LexicalIndex) -> list[int]:
+    searcher, every = LexicalSearcher([index]), range(100, 120)
+    asked = [searcher.search([(f"only{i}", 1.0)], 5, Scope(), Deadline.after(60))[0].tolist() for i in every]
+    return [found for (found,) in filter(None, asked)]
+
+
+def test_every_document_that_is_there_is_its_chunk(folder: Path) -> None:
+    index = LexicalIndex(folder)
+    live = [i for i in range(100, 120) if i not in {100, 103, 106, 109, 112}]
+    assert _found(index) == live
+    assert sorted(set(index.chunk_ids.tolist()) - {doc_ids.NO_CHUNK}) == live
+    assert LexicalIndex(folder.with_name("first")).chunk_ids.tolist() == [*range(100, 110)]  # a child changes no parent
+
+
+def test_an_index_of_an_older_version_is_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = np.array(LexicalIndex(folder).chunk_ids)
+    (folder / doc_ids.FILE_NAME).unlink()
+    monkeypatch.setattr(doc_ids, "_PAGE", 4)  # several pages, of which one is the last and full
+    assert LexicalIndex(folder).chunk_ids.tolist() == written.tolist()
+    monkeypatch.setattr(doc_ids, "_PAGE", 5)
+    assert LexicalIndex(folder).chunk_ids.tolist() == written.tolist()
+
+
+def test_an_array_of_another_index_is_refused(folder: Path) -> None:
+    (folder / doc_ids.FILE_NAME).write_bytes((folder.with_name("first") / doc_ids.FILE_NAME).read_bytes())
+    with pytest.raises(LexicalUnavailable, match="has 10 documents, the Lucene index"):
+        LexicalIndex(folder)
+    (folder / doc_ids.FILE_NAME).write_bytes(b"nothing")
+    with pytest.raises(LexicalUnavailable, match="cannot be opened"):
+        LexicalIndex(folder)
