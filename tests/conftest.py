@@ -60,6 +60,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 CLEAN_GIT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_TEMPLATE_DIR": "",  # no sample hooks, which are half of the files of a small repository
     "GIT_AUTHOR_NAME": "Ada",
     "GIT_AUTHOR_EMAIL": "ada@example.org",
     "GIT_COMMITTER_NAME": "Ada",
@@ -101,14 +102,23 @@ class Repo:
         return self.git("rev-parse", "HEAD")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _clean_git() -> Iterator[None]:
+    """The developer's git configuration reaches no test, and nothing that tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("GIT_")]:
+            patch.delenv(name)
+        for name, value in CLEAN_GIT.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the developer's git configuration nor their CODEINTEL_* settings reach a test."""
+    """Nor do their CODEINTEL_* settings."""
     for name in os.environ:
-        if name.startswith(("GIT_", "CODEINTEL_")):
+        if name.startswith("CODEINTEL_"):
             monkeypatch.delenv(name)
-    for name, value in CLEAN_GIT.items():
-        monkeypatch.setenv(name, value)
     get_settings.cache_clear()
 
 

@@ -23,7 +23,7 @@ from codeintel_serving.answer.events import CitationEvent, Event, LimitsEvent, S
 from codeintel_serving.models import AnswerRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
-from tests.conftest import CLEAN_GIT, Repo
+from tests.conftest import Repo
 from tests.vllm.servers import KEY, serving
 from tests.vllm.tiny_models import ANSWER
 
@@ -109,11 +109,8 @@ def product(urls: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> P
         "DAGSTER_HOME": str(home / "dagster"),
     }
     built = Product(home, environment)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CLEAN_GIT.items():
-            patch.setenv(name, value)
-        source = Repo(tmp_path_factory.mktemp("source") / "shop")
-        source.commit(FILES)
+    source = Repo(tmp_path_factory.mktemp("source") / "shop")
+    source.commit(FILES)
     built.codeintel("add", str(source.path), "--name", "shop")
     built.codeintel("build", "shop")
     return built

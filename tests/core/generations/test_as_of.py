@@ -15,6 +15,7 @@ from codeintel_core.generations.library import Library
 from codeintel_core.home import Home, RepositoryHome
 from tests.conftest import Repo
 from tests.core import specimen
+from tests.core.conftest import Template, copied
 
 
 @pytest.fixture
@@ -28,12 +29,17 @@ def _dated(folder: Path, created_at: datetime) -> str:
     return folder.name
 
 
+@pytest.fixture(scope="module")
+def _two(template: Template) -> Path:
+    return template(specimen.FILES, {**specimen.FILES, "b.py": {"b": "def b():\n    pass\n"}})
+
+
 @pytest.fixture
-def two(home: Home, source: Repo, published: Path) -> tuple[str, str]:
+def two(home: Home, source: Repo, _two: Path) -> tuple[str, str]:
     """A generation of 1 March 2026, 12:00, and one of 2 March."""
-    newer = specimen.publish_files(home, source, {**specimen.FILES, "b.py": {"b": "def b():\n    pass\n"}})
+    older, newer = copied(_two, home, source)
     first = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    return _dated(published, first), _dated(newer, first + timedelta(days=1))
+    return _dated(older, first), _dated(newer, first + timedelta(days=1))
 
 
 def test_an_id_a_date_or_a_commit(at: RepositoryHome, two: tuple[str, str]) -> None:
@@ -95,6 +101,7 @@ def test_only_repositories_that_keep_one_are_asked(home: Home, source: Repo, two
         pass
 
 
+@pytest.mark.e2e
 def test_few_old_generations_stay_open(home: Home, at: RepositoryHome, source: Repo, published: Path) -> None:
     folders = [
         published,

@@ -22,6 +22,7 @@ from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.scope import Scope
 from tests.conftest import Repo
 from tests.core import specimen
+from tests.core.conftest import Template, copied
 
 NOW = timedelta(0)
 
@@ -31,14 +32,16 @@ def at(home: Home) -> RepositoryHome:
     return home.repository("demo")
 
 
+@pytest.fixture(scope="module")
+def _four(template: Template) -> Path:
+    more = ({f"src/n{n}.py": {"n": f"def n():\n    return {n}\n"}} for n in range(3))
+    return template(specimen.FILES, *({**specimen.FILES, **new} for new in more))
+
+
 @pytest.fixture
-def four(home: Home, source: Repo, published: Path) -> list[str]:
+def four(home: Home, source: Repo, _four: Path) -> list[str]:
     """Ids of four generations, oldest first."""
-    newer = [
-        specimen.publish_files(home, source, {**specimen.FILES, f"src/n{n}.py": {"n": f"def n():\n    return {n}\n"}})
-        for n in range(3)
-    ]
-    return [published.name, *(folder.name for folder in newer)]
+    return [folder.name for folder in copied(_four, home, source)]
 
 
 def _refs(at: RepositoryHome) -> set[str]:
@@ -142,6 +145,7 @@ def test_a_home_that_cannot_be_written_is_still_read(at: RepositoryHome, publish
     assert generation.catalog.hydrate([], Scope()) == {}
 
 
+@pytest.mark.e2e
 def test_collections_and_publishes_at_once_lose_nothing(
     home: Home, at: RepositoryHome, source: Repo, published: Path
 ) -> None:

@@ -20,10 +20,10 @@ from codeintel_core.stopping import part
 from tests.conftest import GitRepo, Repo
 
 
-@pytest.fixture
-def source(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> Repo:
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """Four commits on four days: a file, its second line changed by Grace, renamed, a binary file."""
-    repo = git_repo()
+    repo = Repo(tmp_path_factory.mktemp("sources") / "demo")
     for day, (files, author, message) in enumerate(
         [
             ({"a.py": "one\ntwo\nthree\n", "b/c.py": "x\n"}, "Ada", "first\n\nwith a body\nof two lines"),
@@ -33,10 +33,11 @@ def source(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> Repo:
         ],
         start=1,
     ):
-        for role in ("AUTHOR", "COMMITTER"):
-            monkeypatch.setenv(f"GIT_{role}_DATE", f"2026-01-0{day}T12:00:00Z")
-        monkeypatch.setenv("GIT_AUTHOR_NAME", author)
-        repo.commit(files, message)
+        with pytest.MonkeyPatch.context() as patch:
+            for role in ("AUTHOR", "COMMITTER"):
+                patch.setenv(f"GIT_{role}_DATE", f"2026-01-0{day}T12:00:00Z")
+            patch.setenv("GIT_AUTHOR_NAME", author)
+            repo.commit(files, message)
     return repo
 
 
@@ -132,9 +133,8 @@ def test_a_patch_is_cut_at_a_line(git_repo: GitRepo, monkeypatch: pytest.MonkeyP
     assert text.splitlines()[-1] == "+line"
 
 
-def test_configuration_of_the_repository_runs_nothing(source: Repo, tmp_path: Path) -> None:
-    (source.path / ".gitattributes").write_text("*.py diff=evil\n")
-    source.commit({"a2.py": "1\n"})
+def test_configuration_of_the_repository_runs_nothing(git_repo: GitRepo, tmp_path: Path) -> None:
+    source = git_repo({".gitattributes": "*.py diff=evil\n", "a2.py": "1\n"})
     source.git("config", "diff.evil.command", f"touch {tmp_path}/ran")
     source.git("config", "diff.evil.textconv", f"touch {tmp_path}/ran")
     source.commit({"a2.py": "2\n"})

@@ -16,7 +16,7 @@ from codeintel_core.repository.git import GitRepository, run_git
 from codeintel_core.repository.history import LogFilter
 from codeintel_core.secrets import is_denied, purged
 from codeintel_core.secrets.fingerprint import Fingerprint
-from tests.conftest import CLEAN_GIT, GitRepo, Repo
+from tests.conftest import GitRepo, Repo
 from tests.core.secrets.planted import LINES, TOKENS, private_key, text
 
 CODENAME = "operation nightingale protocol"
@@ -76,21 +76,16 @@ TWINS = (text(201, 24), text(202, 24))
 def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[GitRepository, ...]:
     """The same history twice, with another secret: it comes, is replaced, moves in the file, is renamed, goes."""
     found = []
-    with pytest.MonkeyPatch.context() as clean:
-        for name, value in CLEAN_GIT.items():
-            clean.setenv(name, value)
-        for secret in TWINS:
-            repo = Repo(tmp_path_factory.mktemp("twin") / "source")
-            line = f'api_key = "{secret}"\n'
-            key = private_key().replace(private_key().splitlines()[2], secret + "A" * (64 - len(secret)))
-            repo.commit(
-                {"a.py": f"# all of abcdefghijklmnopqrstuvwxyz 0123456789\n{line}", ".env": f"K={secret}\n"}, "1"
-            )
-            repo.commit({"a.py": line.replace(secret, text(203, 24)) + "token of ABCDEFGHIJKLM\n"}, "2")
-            repo.commit({"a.py": f"one\ntwo ** two\n{line}three\n", "k.go": f"// {'x' * 9}\n{key}\n"}, "3")
-            repo.commit({"a.py": None, "b.py": f"one\ntwo ** two\n{line}three and 4\n", ".env": None}, "4")
-            repo.commit({"b.py": None, "k.go": None, "c.py": "the end\n"}, "5")
-            found.append(GitRepository(repo.path))
+    for secret in TWINS:
+        repo = Repo(tmp_path_factory.mktemp("twin") / "source")
+        line = f'api_key = "{secret}"\n'
+        key = private_key().replace(private_key().splitlines()[2], secret + "A" * (64 - len(secret)))
+        repo.commit({"a.py": f"# all of abcdefghijklmnopqrstuvwxyz 0123456789\n{line}", ".env": f"K={secret}\n"}, "1")
+        repo.commit({"a.py": line.replace(secret, text(203, 24)) + "token of ABCDEFGHIJKLM\n"}, "2")
+        repo.commit({"a.py": f"one\ntwo ** two\n{line}three\n", "k.go": f"// {'x' * 9}\n{key}\n"}, "3")
+        repo.commit({"a.py": None, "b.py": f"one\ntwo ** two\n{line}three and 4\n", ".env": None}, "4")
+        repo.commit({"b.py": None, "k.go": None, "c.py": "the end\n"}, "5")
+        found.append(GitRepository(repo.path))
     return tuple(found)
 
 
@@ -102,6 +97,7 @@ def is_shown(path: str, _blob: str) -> bool:
     return not is_denied(path)
 
 
+@pytest.mark.e2e
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 23), st.integers(1, 24), st.sampled_from(["", 'api_key = "', "K=", "*", "x"]), st.booleans())
 def test_no_answer_depends_on_a_secret(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from codeintel_core.catalog import ChunkRow
 from codeintel_core.generations.generation import Generation
-from codeintel_core.generations.reader import RepositoryReader
-from codeintel_core.home import Home
 from codeintel_core.retrieval.channels import COCITATION
 from codeintel_core.retrieval.cocitation import NO_PAIRS, Pairs, together
 from codeintel_core.retrieval.engine import Ranking, SearchEngine, SearchResult
@@ -47,16 +44,11 @@ def test_only_the_three_best_files_of_the_same_repository_lift_others() -> None:
     assert _together(NO_PAIRS, "r:a", "r:x") == {}
 
 
-@pytest.fixture
-def generation(home: Home, published: Path) -> Generation:
-    return RepositoryReader(home.repository("demo")).acquire()
-
-
 Search = Callable[..., SearchResult]
 
 
 @pytest.fixture
-def search(generation: Generation) -> Iterator[Search]:
+def search(standing: Generation) -> Iterator[Search]:
     """Asks for lines with these pairs."""
     opened: list[SearchEngine] = []
 
@@ -66,7 +58,7 @@ def search(generation: Generation) -> Iterator[Search]:
         settings = Settings(retrieval_budget_ms=60_000)
         engine = SearchEngine(settings, specimen.HashEncoder, ranking, tuning=lambda: Tuned({}, "t", pairs=pairs))
         opened.append(engine)
-        return engine.search("append a line", [generation], scope=scope or Scope(), limit=10, mode=mode)
+        return engine.search("append a line", [standing], scope=scope or Scope(), limit=10, mode=mode)
 
     yield ask
     for engine in opened:

@@ -40,8 +40,8 @@ def _no_encoder() -> Encoder:
 
 
 @pytest.fixture
-def generation(home: Home, published: Path) -> Generation:
-    return RepositoryReader(home.repository("demo")).acquire()
+def generation(standing: Generation) -> Generation:
+    return standing
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, run
 from codeintel_core.telemetry.steps import Step
-from tests.conftest import Repo
 from tests.core import specimen
+from tests.core.conftest import Template
 
 _CHUNK = ChunkRow(0, "r", "x.py", "", "python", "source", "utf-8", "function", "", "", "", "", 1, 1, 0, 0, "")
 _PROSE = "how are lines written"
@@ -106,10 +106,11 @@ _FILES = {
 """Who asks about lines means the journal: `rotate` says nothing of lines, but shares a rare word with what does."""
 
 
-@pytest.fixture
-def generation(home: Home, source: Repo) -> Generation:
-    specimen.publish_files(home, source, _FILES)
-    return RepositoryReader(home.repository("demo")).acquire()
+@pytest.fixture(scope="module")
+def generation(template: Template) -> Iterator[Generation]:
+    reader = RepositoryReader(Home(template(_FILES) / "home").repository("demo"))
+    yield reader.acquire()
+    reader.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,9 +35,11 @@ def splade(tmp_path_factory: pytest.TempPathFactory) -> LocalSparseEncoder:
     return LocalSparseEncoder(folder, folder.parent, contract)
 
 
-@pytest.fixture
-def generation(home: Home, source: Repo, splade: LocalSparseEncoder) -> Iterator[Generation]:
-    specimen.publish_files(home, source, sparse_encoder=splade)
+@pytest.fixture(scope="module")
+def generation(tmp_path_factory: pytest.TempPathFactory, splade: LocalSparseEncoder) -> Iterator[Generation]:
+    folder = tmp_path_factory.mktemp("demo")
+    home = Home(folder / "home")
+    specimen.publish_files(home, Repo(folder / "source"), sparse_encoder=splade)
     reader = RepositoryReader(home.repository("demo"))
     yield reader.acquire()
     reader.close()
@@ -103,14 +104,13 @@ def test_without_a_model_the_channel_is_off_and_says_so(opened: Open, generation
 
 
 def test_a_generation_without_the_index_degrades(
-    opened: Open, home: Home, published: Path, splade: LocalSparseEncoder
+    opened: Open, standing: Generation, splade: LocalSparseEncoder
 ) -> None:
-    old = RepositoryReader(home.repository("demo")).acquire()
-    result = _search(opened(lambda: splade), "torn_lines", old, Mode.HYBRID)
+    result = _search(opened(lambda: splade), "torn_lines", standing, Mode.HYBRID)
     assert result.degraded == {"sparse": "skipped: 'demo' has no sparse index: not_configured"}
     assert result.hits[0].chunk.name == "torn_lines"
     with pytest.raises(ChannelUnavailable, match="'demo' has no sparse index"):
-        _search(opened(lambda: splade), "torn_lines", old, Mode.SPARSE)
+        _search(opened(lambda: splade), "torn_lines", standing, Mode.SPARSE)
 
 
 def test_a_model_that_fails_fails_its_channel_only(opened: Open, generation: Generation) -> None:
