@@ -70,7 +70,7 @@ class Living:
         while time.monotonic() < ends and self.process.poll() is None:
             if value := found():
                 return value
-            time.sleep(0.2)
+            time.sleep(0.2)  # Dagster tells nobody that a tick or a run is over: it can only be asked again
         raise AssertionError(f"{what} did not happen\n{(self.home.root / 'dagster.log').read_text()[-4000:]}")
 
     def is_up(self) -> bool:

@@ -49,8 +49,8 @@ def test_a_failing_check_keeps_the_previous_generation(
 ) -> None:
     first = add_and_build(home, source)
     source.commit({"src/new.py": "def never_seen():\n    return 0\n"})
-    # No source that git holds makes this check fail, as long as chunks are cut from what git holds.
-    monkeypatch.setattr(verify, "citations_match_source", lambda generation: Verdict(False, {"wrong": ["x:1"]}))
+    wrong = Verdict(False, {"wrong": ["x:1"]})
+    monkeypatch.setattr(verify, "citations_match_source", lambda _: wrong)  # chunks are cut from git: they always match
     with pytest.raises(runs.BuildFailed, match="citations_match_source"):
         add_and_build(home, source)
     assert current_id(home.repository("calculator")) == first.gen_id
@@ -59,7 +59,7 @@ def test_a_failing_check_keeps_the_previous_generation(
     def catalog_adds_up(build: Build) -> Verdict:
         return Verdict(False, {"wrong": 1})
 
-    monkeypatch.setitem(verify.CHECKS, "catalog", (catalog_adds_up,))  # of what is staged: `generation` is not reached
+    monkeypatch.setitem(verify.CHECKS, "catalog", (catalog_adds_up,))  # nor can a build stage a catalog that does not
     with pytest.raises(runs.BuildFailed, match=r"catalog.*catalog_adds_up"):
         add_and_build(home, source)
     assert current_id(home.repository("calculator")) == first.gen_id

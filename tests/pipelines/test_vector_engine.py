@@ -213,7 +213,7 @@ def test_what_is_not_published_after_all_is_taken_back(
         assert len(there.kept("calculator")) == 1, "it is there before anything points at it"
         raise PublishConflict("another one was faster")
 
-    monkeypatch.setattr(release, "publish_shared", conflict)
+    monkeypatch.setattr(release, "publish_shared", conflict)  # a rival in the moment between engine and pointer
     with pytest.raises(PublishConflict):
         build(home, settings, "calculator")
     assert there.kept("calculator") == {}

@@ -23,9 +23,9 @@ MANY = {
 
 def in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of two files and of two texts: enough of them for workers to die in between."""
-    monkeypatch.setattr(work, "_BATCH_FILES", 2)
-    monkeypatch.setattr(work, "_TEXTS_WORTH", 0)
-    monkeypatch.setattr(embed, "_SLICE_TEXTS", 2)
+    monkeypatch.setattr(work, "_BATCH_FILES", 2)  # as they are, it takes 512 files to have two batches,
+    monkeypatch.setattr(work, "_TEXTS_WORTH", 0)  # ten seconds of embedding to have a pool at all,
+    monkeypatch.setattr(embed, "_SLICE_TEXTS", 2)  # and 1,024 texts to have two slices
 
 
 def digests(root: Path, models: Path, source: Repo, **settings: object) -> dict[str, str]:
