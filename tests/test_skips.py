@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.e2e
+
 ROOT = Path(__file__).parent.parent
 UNAVOIDABLE = "from tests.conftest import skip_unavoidable\ndef test_it(): skip_unavoidable('no-chromium')\n"
 AVOIDABLE = "import pytest\ndef test_it(): pytest.skip('Chromium is not on PATH [no-chromium] today')\n"
@@ -28,6 +30,7 @@ def test_a_skip_passes_only_when_nothing_could_be_done(
 ) -> None:
     (tmp_path / "test_one.py").write_text(source)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "CODEINTEL_UNAVOIDABLE": tried}
+    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # others' plugins cost more than the test
     env["CODEINTEL_FORBID_SKIPS"] = "1" if is_forbidden else ""
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", "/dev/null", str(tmp_path)]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)

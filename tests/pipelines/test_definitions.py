@@ -117,6 +117,7 @@ def test_one_run_per_repository_and_two_in_all() -> None:
     assert limit == {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
 
 
+@pytest.mark.e2e
 def test_heavy_libraries_are_not_imported_with_the_definitions() -> None:
     code = (
         "import sys, codeintel_pipelines.definitions;"

@@ -25,6 +25,8 @@ from codeintel_serving.readiness import readiness
 from codeintel_serving.services import Services
 from tests import s3_server
 
+pytestmark = pytest.mark.e2e
+
 QUESTION = "How is a generation published atomically?"
 
 

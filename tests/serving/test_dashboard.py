@@ -40,6 +40,7 @@ def test_before_there_are_tables_it_says_how_to_make_them(reader: DashboardReade
     assert found.written_at is not None
 
 
+@pytest.mark.e2e
 def test_it_shows_the_last_days_and_what_was_missed(reader: DashboardReader, home: Home) -> None:
     asked.write(home, 12)
     found = reader.read(30)
@@ -57,6 +58,7 @@ def test_it_shows_the_last_days_and_what_was_missed(reader: DashboardReader, hom
     assert sorted({row.day.day for row in last.quality}) == [10, 11, 12]
 
 
+@pytest.mark.e2e
 def test_a_replaced_file_is_seen_and_an_open_reader_does_not_hinder(reader: DashboardReader, home: Home) -> None:
     asked.write(home, 1)
     before = reader.read(30)

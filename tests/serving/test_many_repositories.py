@@ -15,6 +15,8 @@ from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 from codeintel_serving.tools import status
 
+pytestmark = pytest.mark.e2e
+
 CALLER = Caller("rest")
 
 

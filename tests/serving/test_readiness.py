@@ -31,12 +31,14 @@ def only(found: Readiness, name: str, status: str, reason: str) -> None:
     assert reason in found.checks[name].reason
 
 
+@pytest.mark.e2e
 def test_every_check_is_named_and_ok(fresh: Services) -> None:
     found = readiness(fresh)
     assert found.checks.keys() == NAMES
     assert found.state == "ready"
 
 
+@pytest.mark.e2e
 def test_what_is_wrong_is_named(fresh: Services, monkeypatch: pytest.MonkeyPatch, workshop: Workshop) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(module, "_MIN_FREE_BYTES", 1 << 62)
@@ -63,6 +65,7 @@ def test_what_is_wrong_is_named(fresh: Services, monkeypatch: pytest.MonkeyPatch
         workshop.home.keys.unlink()
 
 
+@pytest.mark.e2e
 def test_redis_that_does_not_answer_is_degraded(workshop: Workshop) -> None:
     settings = settings_for(workshop.home, redis_url="redis://127.0.0.1:9/0")
     with Services(settings, encoder=lambda: workshop.encoder) as services:
@@ -70,6 +73,7 @@ def test_redis_that_does_not_answer_is_degraded(workshop: Workshop) -> None:
         only(readiness(services), "redis", "degraded", "Redis does not answer")
 
 
+@pytest.mark.e2e
 def test_a_missing_home_is_down(tmp_path: Path, workshop: Workshop) -> None:
     from codeintel_core.home import Home
 
@@ -78,6 +82,7 @@ def test_a_missing_home_is_down(tmp_path: Path, workshop: Workshop) -> None:
     assert (found.state, found.checks["home"].reason) == ("down", "the home folder is missing or cannot be read")
 
 
+@pytest.mark.e2e
 def test_draining_is_a_state_of_its_own(fresh: Services) -> None:
     fresh.drain()
     assert readiness(fresh).state == "draining"

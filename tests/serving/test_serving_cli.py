@@ -75,6 +75,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert not (heavy | {"rich", "re2", "prometheus_client"}) & set(done.stderr.split())
 
 
+@pytest.mark.e2e
 def test_serving_knows_neither_pipelines_nor_dagster() -> None:
     code = "import sys, codeintel_serving.api.app, codeintel_serving.commands; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -27,6 +27,8 @@ from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
 from tests.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.e2e
+
 _AWAY = "postgresql://nobody:hunter2@127.0.0.1:1/none"
 
 

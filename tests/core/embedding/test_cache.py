@@ -100,6 +100,7 @@ def test_a_file_that_is_no_cache_names_the_fix(tmp_path: Path) -> None:
         VectorCache(tmp_path, CONTRACT)
 
 
+@pytest.mark.e2e
 def test_processes_open_and_write_at_once(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, numpy as np\n"

@@ -127,6 +127,7 @@ def test_a_full_disk_names_the_fix(cache: VectorCache) -> None:
         embed_texts(CountingEncoder(), cache, ["a"])
 
 
+@pytest.mark.e2e
 def test_the_embedded_model_through_the_cache(int8: LocalEncoder, tmp_path: Path) -> None:
     texts = ["def add(a, b): return a + b", "caf\ud800", "", "x" * 5_000]
     with VectorCache(tmp_path, int8.contract) as cache:

@@ -26,6 +26,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(np.sum(a.astype(np.float64) * b, axis=-1))
 
 
+@pytest.mark.e2e
 def test_fp32_equals_the_reference(fp32: LocalEncoder) -> None:
     assert cosines(fp32.encode_documents(TEXTS), VECTORS).min() >= 0.9999
 
@@ -36,6 +37,7 @@ def test_int8_is_close_to_the_reference(int8: LocalEncoder) -> None:
     assert similar[[bool(text.strip()) for text in TEXTS]].min() >= 0.99
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_vector_does_not_depend_on_its_batch(precision: str, request: pytest.FixtureRequest) -> None:
     encoder: LocalEncoder = request.getfixturevalue(precision)
@@ -47,11 +49,13 @@ def test_a_vector_does_not_depend_on_its_batch(precision: str, request: pytest.F
     assert cosines(together, alone).min() >= 0.99999
 
 
+@pytest.mark.e2e
 def test_small_batches_give_the_same_vectors_in_order(models_dir: Path, int8: LocalEncoder) -> None:
     small = LocalEncoder(models_dir, "int8", threads=2, batch_tokens=256)
     assert cosines(small.encode_documents(TEXTS), int8.encode_documents(TEXTS)).min() >= 0.99999
 
 
+@pytest.mark.e2e
 def test_threads_share_one_encoder(int8: LocalEncoder) -> None:
     expected = int8.encode_documents(TEXTS)
     with ThreadPoolExecutor(8) as pool:
@@ -89,6 +93,7 @@ def test_precisions_have_different_contracts(int8: LocalEncoder) -> None:
     assert local_contract("int8").contract_id != local_contract("fp32").contract_id
 
 
+@pytest.mark.e2e
 def test_importing_the_room_loads_no_heavy_library() -> None:
     code = (
         "import sys, codeintel_core.embedding.local, codeintel_core.embedding.embed\n"

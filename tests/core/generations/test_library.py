@@ -77,6 +77,7 @@ def test_what_is_in_use_stays_open_beyond_the_bound_until_it_is_released(library
     assert library.open_set.count == 3
 
 
+@pytest.mark.e2e
 def test_a_bound_holds_with_many_threads(library: Library) -> None:
     errors: list[str] = []
 

@@ -36,6 +36,7 @@ def test_publishing_moves_the_folder_pins_the_commit_and_points_at_it(at: Reposi
     assert pinned.stdout.strip() == manifest.commit
 
 
+@pytest.mark.e2e
 def test_a_publisher_killed_at_any_point_leaves_a_complete_generation(
     home: Home, at: RepositoryHome, source: Repo, published: Path, tmp_path: Path
 ) -> None:

@@ -204,6 +204,7 @@ def test_reading_and_checking_the_pinned_commit(home: Home, source: Repo, publis
     assert generation.read_file("../repository.json") is None
 
 
+@pytest.mark.e2e
 def test_many_requests_during_swaps_see_whole_generations(home: Home, source: Repo, published: Path) -> None:
     reader = RepositoryReader(home.repository("demo"))
     reader.refresh()

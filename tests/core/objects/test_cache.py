@@ -14,6 +14,8 @@ from tests.conftest import Repo
 from tests.core import specimen
 from tests.core.objects.conftest import Machine
 
+pytestmark = pytest.mark.e2e
+
 
 def version(number: int) -> specimen.Files:
     return {"src/only.py": {f"number_{number}": f"def number_{number}():\n    return {number}\n"}}

@@ -18,6 +18,8 @@ from tests.core import specimen
 from tests.core.objects.conftest import Machine
 from tests.core.objects.test_cache import version
 
+pytestmark = pytest.mark.e2e
+
 NONE = timedelta()
 
 

@@ -17,6 +17,8 @@ from tests import s3_server
 from tests.conftest import Repo
 from tests.core.objects.conftest import MORE, Machine, MakeMachine
 
+pytestmark = pytest.mark.e2e
+
 
 class Clock:
     """Time as the test wants it."""
@@ -99,7 +101,7 @@ def test_a_pack_that_lacks_history_is_refused(
 def test_an_interrupted_download_goes_on_where_it_was(
     builder: Machine, reader: Machine, first: manifests.Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codeintel_core.objects.download._RANGE", 1_000)  # so that small files have many
+    monkeypatch.setattr("codeintel_core.objects.download._RANGE", 8_000)  # so that a small file has many
     ranges: list[tuple[str, int]] = []
     read = Bucket.read
 
@@ -120,7 +122,7 @@ def test_an_interrupted_download_goes_on_where_it_was(
     found = read_record(Bucket.of(reader.settings), "demo", first.gen_id)
     assert found is not None
     wanted = [*first.files.values(), *found[1].packs]
-    every = [(keys.blob("demo", one.sha256), at) for one in wanted for at in range(0, one.size_bytes, 1_000)]
+    every = [(keys.blob("demo", one.sha256), at) for one in wanted for at in range(0, one.size_bytes, 8_000)]
     assert before < len(every)
     assert sorted(ranges) == sorted(every)  # no range came twice
     manifests.verify(reader.demo.generation(first.gen_id), first)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from codeintel_core.traces import journal, tables
 from tests.core.objects.conftest import MakeMachine
 from tests.core.objects.test_handover import DAY, collect, gathers, handover, in_bucket, stored, write
+
+pytestmark = pytest.mark.e2e
 
 
 def test_rows_whose_journal_went_before_the_table_was_made_are_brought_again(machine: MakeMachine) -> None:

@@ -28,6 +28,8 @@ from tests import s3_server
 from tests.core.objects.conftest import Machine, MakeMachine
 from tests.ports import free_port
 
+pytestmark = pytest.mark.e2e
+
 DAY = "2026-02-03"
 AT = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 SECRET = "operation nightingale protocol"

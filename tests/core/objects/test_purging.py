@@ -27,6 +27,8 @@ from tests.core import specimen
 from tests.core.objects.conftest import Machine, MakeMachine
 from tests.core.objects.test_cache import version
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture
 def ids(builder: Machine, first: manifests.Manifest, source: Repo) -> list[str]:

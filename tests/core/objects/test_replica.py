@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.library import Library
 from codeintel_core.generations.publish import current_id
@@ -12,6 +14,8 @@ from codeintel_core.scope import Scope
 from tests.conftest import Repo
 from tests.core import specimen
 from tests.core.objects.conftest import MORE, Machine
+
+pytestmark = pytest.mark.e2e
 
 
 def answers(machine: Machine, query: str) -> list[tuple[int, float, bool]]:

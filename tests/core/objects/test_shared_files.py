@@ -15,6 +15,8 @@ from tests.core import specimen
 from tests.core.objects.conftest import Machine
 from tests.core.objects.test_cache import version
 
+pytestmark = pytest.mark.e2e
+
 
 def test_a_roll_back_and_its_hold_reach_other_machines_and_end_there(
     builder: Machine, reader: Machine, first: manifests.Manifest, source: Repo

@@ -20,6 +20,8 @@ from tests.conftest import Repo
 from tests.core.objects.conftest import MORE, Machine, MakeMachine
 from tests.ports import free_port
 
+pytestmark = pytest.mark.e2e
+
 
 def objects(machine: Machine) -> set[str]:
     return set(Bucket.of(machine.settings).list(keys.objects("demo")))

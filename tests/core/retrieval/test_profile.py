@@ -45,6 +45,7 @@ def test_any_text_has_a_profile(query: str) -> None:
     assert 0 <= found.lexical_weight <= 1
 
 
+@pytest.mark.e2e
 def test_long_queries_do_not_backtrack() -> None:
     """In a process with a limit on processor time: quadratic matching of 10,000 characters takes many times as long."""
     script = (

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +50,7 @@ def test_lines_of_threads_do_not_mix(tmp_path: Path) -> None:
     assert len(read_file(ledger.path)) == 400
 
 
+@pytest.mark.e2e
 def test_a_full_disk_costs_the_lines_that_do_not_fit_and_no_later_one(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the full disk: there are no pages, and a write that reaches it is
     a short one."""

@@ -110,6 +110,7 @@ def test_a_torn_end_costs_the_torn_row_only(tmp_path: Path, keep: float) -> None
     assert _queries(tmp_path) == ["whole"]
 
 
+@pytest.mark.e2e
 def test_a_killed_process_loses_no_acknowledged_row(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
@@ -124,6 +125,7 @@ def test_a_killed_process_loses_no_acknowledged_row(tmp_path: Path) -> None:
     assert sorted(_queries(tmp_path), key=int) == done.stdout.decode().split() == [str(i) for i in range(50)]
 
 
+@pytest.mark.e2e
 def test_a_full_disk_refuses_rows_and_loses_no_acknowledged_one(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the full disk: the write that reaches it is a short one."""
     script = (

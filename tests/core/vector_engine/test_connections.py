@@ -16,6 +16,8 @@ from codeintel_core.models.breaker import Breaker
 from codeintel_core.vector_engine.connections import Connections
 from tests.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.e2e
+
 
 def test_a_server_that_hangs_holds_no_thread(postgres: PostgresServer) -> None:
     """Its process is stopped: no query ends, and a cancellation does not help."""

@@ -28,6 +28,8 @@ from codeintel_core.vector_engine.rows import keys_of
 from tests.core import specimen
 from tests.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.e2e
+
 _DIMENSION = 32
 _EVERYTHING = Scope()
 

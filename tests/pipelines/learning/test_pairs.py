@@ -128,6 +128,7 @@ def _golden(change: float) -> dict[str, tuple[Values, Values]]:
     return {"demo": (before + change, before)}
 
 
+@pytest.mark.e2e
 def test_a_proposal_becomes_a_document_that_counts_and_is_taken_back(
     home: Home, told: list[Shown], judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
