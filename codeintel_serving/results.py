@@ -1,8 +1,8 @@
-"""Results, kept by generation, tuning and scope: the same question of the same index has the same hits."""
+"""Results, kept by generation, tuning, scope and purge list: the same question of the same index has the same hits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.generations.generation import Generation
@@ -12,22 +12,27 @@ from codeintel_core.retrieval.modes import Mode
 from codeintel_core.scope import Scope
 from codeintel_core.telemetry import Status, note
 
-Index = tuple[tuple[str, ...], str, Scope]
-"""What was searched: ids of the generations, id of the tuning, scope with the repositories that the caller sees."""
+Index = tuple[tuple[str, ...], str, Scope, Hashable]
+"""What was searched: ids of the generations, id of the tuning, scope with the repositories that the caller sees, and
+the purge list by which it was masked (`CurrentList.stamp`).
+"""
 _Key = tuple[Index, Mode, int, int | None, str]
 
 
 class CachedSearch:
     """Searches through the engine, or gives what it found before; only whole results are kept."""
 
-    def __init__(self, engine: SearchEngine, entries: int, budget_s: float) -> None:
-        self._engine, self._budget_s = engine, budget_s
+    def __init__(
+        self, engine: SearchEngine, entries: int, budget_s: float, purge_stamp: Callable[[], Hashable]
+    ) -> None:
+        """`purge_stamp` is asked for every search, so that a purge counts at once."""
+        self._engine, self._budget_s, self._purge_stamp = engine, budget_s, purge_stamp
         self._memo: Memo[_Key, SearchResult] = Memo("results", entries)
 
     def index(self, generations: Sequence[Generation], scope: Scope) -> Index:
         """What a search would be kept under besides its question: with anything else in it, it is searched anew."""
         gen_ids = tuple(generation.manifest.gen_id for generation in generations)
-        return gen_ids, self._engine.tuning().tuning_id, scope
+        return gen_ids, self._engine.tuning().tuning_id, scope, self._purge_stamp()
 
     def clear(self) -> None:
         """Forget all results."""

@@ -90,7 +90,10 @@ class Services:
             tuning=Tunings(self.home),
             vector_engine=self.vector_engine,
         )
-        self.results = CachedSearch(self.engine, settings.result_cache, settings.retrieval_budget_ms / 1000)
+        self._purged = purged.CurrentList(self.home.purged)
+        self.results = CachedSearch(
+            self.engine, settings.result_cache, settings.retrieval_budget_ms / 1000, self._purged.stamp
+        )
         self.chat, self.reranker = chat_model(settings), score_model(settings)
         self.probes = Probes(settings)
         self.journal = TraceJournal(
@@ -104,7 +107,6 @@ class Services:
         self._searching = Searching(settings, self.home, self.resolver, self.results, self.freshness, self.journal)
         self.runpacks = RunpackWriter(self.home, settings, self._readiness)
         self.tool_answers: Memo[Hashable, Any] = Memo("tools", settings.result_cache)
-        self._purged = purged.CurrentList(self.home.purged)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping, self._draining = threading.Event(), threading.Event()
         self._background: list[threading.Thread] = []

@@ -1,8 +1,9 @@
 """Pages of results, kept in memory as they are shown: as models, as JSON, and as trace rows hold them.
 
-A page is kept by what was searched (generations, tuning, and the scope with the repositories that its caller sees) and
-by the whole request. Of another generation, scope, caller's view or argument there is another page; nothing in it is of
-one run, and what may change under an index that stays (how far it is behind) is put to it for every answer.
+A page is kept by what was searched (generations, tuning, the scope with the repositories that its caller sees, and what
+was purged by then) and by the whole request. Of another generation, scope, caller's view, purge list or argument there
+is another page; nothing in it is of one run, and what may change under an index that stays (how far it is behind) is
+put to it for every answer.
 """
 
 from __future__ import annotations

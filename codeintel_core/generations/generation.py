@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from codeintel_core.catalog import Catalog, ChunkRow
 from codeintel_core.chunking.rows import FileRow
@@ -27,8 +28,10 @@ from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.objects import ObjectReader
 from codeintel_core.repository.texts import KeptTexts
 from codeintel_core.scope import Scope
+from codeintel_core.secrets.purged import PurgeList
 from codeintel_core.telemetry import step
 
+_SAID = ("symbol", "name", "signature", "docstring", "text")
 _MOST_FILES = 1_024
 _MANY_FILES = 5_000
 _MOST_ROWS = 100_000  # some 60 MB
@@ -91,6 +94,20 @@ class Generation:
     def repo(self) -> str:
         """Name of its repository."""
         return self.manifest.repo
+
+    def hydrate(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow]:
+        """As `catalog.hydrate`, as it may be shown now.
+
+        What was purged since the generation was built is masked, and chunks of files that were purged are left out.
+        """
+        rows, purged = self.catalog.hydrate(chunk_ids, scope), self._masks.purged_now()
+        if purged is None or not rows:
+            return rows
+        rows = {at: row for at, row in rows.items() if not purged.skips(self.repo, row.path, row.blob)}
+        texts = "\n".join([getattr(row, name) for row in rows.values() for name in _SAID])
+        if not purged.mask(texts.encode("utf-8", "replace"))[1]:  # nearly always: one look at all takes a fraction
+            return rows
+        return {at: _without(row, purged) for at, row in rows.items()}
 
     def read_file(self, path: str) -> bytes | None:
         """Content of a file in the pinned commit, secrets masked, or None when there is none or it was purged."""
@@ -237,6 +254,12 @@ class Generation:
                     index.close()
             if self._lease is not None:
                 self._lease.give_back()
+
+
+def _without(row: ChunkRow, purged: PurgeList) -> ChunkRow:
+    said = {name: getattr(row, name).encode("utf-8", "replace") for name in _SAID}
+    shown: dict[str, Any] = {name: purged.mask(text)[0].decode("utf-8", "replace") for name, text in said.items()}
+    return row._replace(**shown)
 
 
 def _is_span(chunk: ChunkRow, data: bytes | None) -> bool:

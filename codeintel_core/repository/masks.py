@@ -13,6 +13,7 @@ from codeintel_core.home import Home
 from codeintel_core.repository.bounded import bounded_git
 from codeintel_core.repository.texts import Stamp
 from codeintel_core.secrets import purged, redact_bytes
+from codeintel_core.secrets.purged import PurgeList
 
 _MOST_BLOB_BYTES = 4_000_000
 _INDEX = re.compile(rb"(?m)^index ([0-9a-f]{40,64})\.\.([0-9a-f]{40,64})")
@@ -39,6 +40,11 @@ class Masks:
         """`hides` by the list as it is now: one look at it for many files. None: it hides no file."""
         now = self._purged.get()
         return partial(now.skips, self._mirror.parent.name) if now.paths or now.blobs else None
+
+    def purged_now(self) -> PurgeList | None:
+        """The list as it is now; None: nothing was purged."""
+        now = self._purged.get()
+        return None if now.is_empty else now
 
     def stamp(self) -> Stamp:
         """Tells the list that counts now from the next."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from codeintel_core.catalog import Catalog, ChunkRow
+from codeintel_core.catalog import ChunkPlace, ChunkRow
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.embedding.sparse.contract import SparseEncoder
@@ -205,7 +205,7 @@ class SearchEngine:
         with step("hydrate.catalog", columns="places") as current:
             kept = {chunk_id: fused[chunk_id] for chunk_id in priors.ordered(fused)[:hydrated]}
             owners = dict(request.owners)
-            places = _of_catalogs(Catalog.places, kept, owners, scope)
+            places = _of_catalogs(_places, kept, owners, scope)
             current.set(asked=len(kept), found=len(places))
         with step("rank.priors", without=",".join(sorted(self._ranking.without_priors))):
             scored = priors.apply(query, kept, places, self._ranking.without_priors)
@@ -282,7 +282,7 @@ class SearchEngine:
         if decided.feedback:
             ids, scores = completed[LEXICAL]
             best = dict(zip(ids[: feedback.DOCUMENTS].tolist(), scores.tolist(), strict=False))
-            chunks = _of_catalogs(Catalog.hydrate, best, request.owners, request.scope)
+            chunks = _of_catalogs(Generation.hydrate, best, request.owners, request.scope)
             pairs = [(chunks[chunk_id], score) for chunk_id, score in best.items() if chunk_id in chunks]
             again = lexical_feedback(request, self._resources, pairs)
             second = self._pools.again(LEXICAL, "retrieve.feedback", again, request.deadline)
@@ -317,13 +317,17 @@ def _matches(chunk: ChunkRow, patterns: Sequence[Pattern]) -> tuple[tuple[int, i
     return tuple(sorted(lines)[:MAX_MATCHES])
 
 
+def _places(generation: Generation, chunk_ids: Sequence[int], scope: Scope) -> Mapping[int, ChunkPlace]:
+    return generation.catalog.places(chunk_ids, scope)
+
+
 def _of_catalogs(
-    read: Callable[[Catalog, Sequence[int], Scope], Mapping[int, _Found]],
+    read: Callable[[Generation, Sequence[int], Scope], Mapping[int, _Found]],
     wanted: Iterable[int],
     owners: Mapping[int, Generation],
     scope: Scope,
 ) -> dict[int, _Found]:
-    """What is read of chunks from the catalogs of the generations that hold them, the scope checked again."""
+    """What is read of chunks from the generations that hold them, the scope checked again."""
     by_generation: defaultdict[Generation, list[int]] = defaultdict(list)
     for chunk_id in wanted:
         by_generation[owners[chunk_id]].append(chunk_id)
@@ -331,18 +335,21 @@ def _of_catalogs(
     for generation, ids in by_generation.items():
         if scope.repos and generation.repo not in scope.repos:
             continue
-        found.update(read(generation.catalog, ids, scope))
+        found.update(read(generation, ids, scope))
     return found
 
 
 def _whole(order: Sequence[int], owners: Mapping[int, Generation], at_once: int) -> Iterator[ChunkRow]:
-    """Chunks of the scope in this order, so many read at once, and none before it is asked for."""
+    """Chunks of the scope in this order, so many read at once, and none before it is asked for.
+
+    Those of files that were purged are left out.
+    """
     for start in range(0, len(order), at_once):
         some = order[start : start + at_once]
         with step("hydrate.catalog", columns="all") as current:
-            chunks = _of_catalogs(Catalog.hydrate, some, owners, Scope())
+            chunks = _of_catalogs(Generation.hydrate, some, owners, Scope())
             current.set(asked=len(some), found=len(chunks))
-        yield from (chunks[chunk_id] for chunk_id in some)
+        yield from (chunks[chunk_id] for chunk_id in some if chunk_id in chunks)
 
 
 def _ranks(channels: Mapping[str, fusion.Ranked], shown: frozenset[int]) -> dict[int, dict[str, ChannelRank]]:

@@ -39,6 +39,11 @@ class PurgeList:
         finders = [*map(_text_finder, self.texts), *map(pattern_finder, self.patterns)]
         object.__setattr__(self, "_finders", tuple(finders))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was purged."""
+        return not (self._finders or self.paths or self.blobs)
+
     def skips(self, repo: str, path: str, blob: str) -> bool:
         """Whether a file is not read."""
         return (repo, path) in self.paths or blob in self.blobs

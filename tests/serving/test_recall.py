@@ -119,6 +119,33 @@ def test_a_new_generation_has_pages_of_its_own(fresh: Services, workshop: Worksh
     assert now["index"][0]["generation"] == after.index[0].generation != before.index[0].generation
 
 
+def test_what_is_purged_is_in_no_page_from_then_on(fresh: Services, workshop: Workshop) -> None:
+    """While the generation that has it still serves: no rebuild, and no look of the watcher."""
+    request = SearchRequest(query="recover_journal after a crash")
+    assert "torn last line" in fresh.search(request, CALLER).model_dump_json()
+    assert "torn last line" in str(recalled(fresh, request))
+
+    purged.save(workshop.home.purged, PurgeList(patterns=("torn last line|recover_journal",)))
+    assert fresh.recall(request, CALLER) is None
+    found = fresh.search(request, CALLER)
+    assert recalled(fresh, request) is not None
+    (masked,) = [hit for hit in found.results if "and leave out a **************" in hit.snippet]
+    assert (masked.path, masked.symbol) == ("store/journal.py", "*" * len("recover_journal"))
+    answered = call(fresh, "answer", question=request.query)
+    assert [citation.path for citation in answered.citations][:1] == ["store/journal.py"]
+    for shown in (found, answered):
+        assert "torn last line" not in shown.model_dump_json()
+    assert "def recover" not in found.model_dump_json() + answered.model_dump_json()
+
+    purged.save(workshop.home.purged, PurgeList(paths=frozenset({("shop", "store/journal.py")})))
+    assert fresh.recall(request, CALLER) is None
+    hits = fresh.search(request, CALLER).results
+    assert hits
+    assert "store/journal.py" not in [hit.path for hit in hits]
+    purged.save(workshop.home.purged, PurgeList())
+    assert "torn last line" in fresh.search(request, CALLER).model_dump_json()
+
+
 def test_a_purge_drops_every_page(fresh: Services, workshop: Workshop) -> None:
     request = SearchRequest(query="recover_journal")
     fresh.search(request, CALLER)
