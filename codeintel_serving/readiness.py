@@ -18,7 +18,6 @@ from typing import Literal
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import CodeIntelError, DeadlineExceeded, VectorEngineUnavailable
 from codeintel_core.generations.generation import Generation
-from codeintel_core.retrieval import elsewhere
 from codeintel_core.telemetry import metrics
 from codeintel_serving.display import without_server_paths
 from codeintel_serving.models import Check, Readiness
@@ -208,7 +207,7 @@ def _vector_engine(services: Services, generations: list[Generation]) -> dict[st
         engine.ping(_ENGINE_S)
     except (VectorEngineUnavailable, DeadlineExceeded) as error:
         return {"vector_engine": _check("degraded", f"{error}; local indexes answer")}
-    problems = [elsewhere.problem(engine, generation.manifest) for generation in generations]
+    problems = [services.vector_engine_problem(generation.manifest) for generation in generations]
     return {"vector_engine": _check("degraded", _joined(problems))}
 
 

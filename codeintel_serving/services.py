@@ -16,13 +16,14 @@ from codeintel_core.embedding.queries import CachedQueries
 from codeintel_core.errors import CodeIntelError, UnknownGeneration, UnknownRepository
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.library import Library
+from codeintel_core.generations.manifest import Manifest
 from codeintel_core.home import Home
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.memo import Memo
 from codeintel_core.models.roles import chat_model, score_model
 from codeintel_core.objects import shared
-from codeintel_core.retrieval.elsewhere import pin_of
+from codeintel_core.retrieval import elsewhere
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.retrieval.rehearsal import rehearse
 from codeintel_core.retrieval.tuning import Tunings
@@ -65,6 +66,7 @@ class Services:
         replica: what follows the bucket that the home is in, or None when the home is a folder.
         handover: what hands the rows of this machine to that bucket, or None likewise.
         vector_engine: the external vector engine, or None when none is configured.
+        is_warm: whether it was warmed up, and so verifies generations in the vector engine.
     """
 
     def __init__(self, settings: Settings, *, encoder: Callable[[], Encoder] | None = None) -> None:
@@ -83,6 +85,7 @@ class Services:
         self.encoder = LazyEncoder(lambda: CachedQueries(load(), settings.query_vector_cache))
         self.sparse = LazyEncoder(lambda: sparse_query_encoder(settings)) if settings.has_sparse else None
         self.vector_engine = engine_for(settings)
+        self.is_warm = False
         self.engine = SearchEngine(
             settings,
             self.encoder,
@@ -146,6 +149,7 @@ class Services:
 
         After the deadline no further generation is opened.
         """
+        self.is_warm = True
         opening = lambda: self._open_old(repos, as_of) if as_of else self._refresh(repos, deadline)  # noqa: E731
         for part in (self._warm_encoder, opening):
             try:
@@ -209,6 +213,15 @@ class Services:
     def purge_stamp(self) -> Hashable:
         """What is purged, as a key: another one once something more was."""
         return self._purged.stamp()
+
+    def vector_engine_problem(self, manifest: Manifest) -> str:
+        """Why the vector engine, which there is, is not asked for a generation, '' when it is.
+
+        A process that serves nobody, such as a command, verifies nothing: it asks the engine whether it is there.
+        """
+        assert self.vector_engine is not None
+        look = elsewhere.problem if self.is_warm else elsewhere.lack
+        return look(self.vector_engine, manifest)
 
     def feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackResponse:
         """Store what a caller says about an answer.
@@ -278,7 +291,7 @@ class Services:
             LexicalSearcher([generation.lexical]).search([("warm", 1.0)], 1, Scope(), Deadline.after(60))
         if generation.sparse is not None and self.sparse is not None:
             SparseSearcher([generation.sparse]).search([("0", 1.0)], 1, Scope(), Deadline.after(60))
-        if self.vector_engine is not None and (pin := pin_of(generation.manifest)) is not None:
+        if self.vector_engine is not None and (pin := elsewhere.pin_of(generation.manifest)) is not None:
             self.vector_engine.verify([pin])
         if self.encoder.loaded is not None:
             vector = self.encoder.loaded.encode_query("warm up")

@@ -41,6 +41,21 @@ def problem(engine: VectorEngine, manifest: Manifest) -> str:
     """Why the engine is not asked for a generation now, '' when it is."""
     if (pin := pin_of(manifest)) is not None:
         return engine.unverified([pin]).get(pin.gen_id, "")
+    return _not_published(manifest)
+
+
+def lack(engine: VectorEngine, manifest: Manifest) -> str:
+    """Why the engine does not hold a generation, '' when it says that it does: its rows are not counted."""
+    if pin_of(manifest) is None:
+        return _not_published(manifest)
+    try:
+        is_there = manifest.gen_id in engine.kept(manifest.repo)
+    except VectorEngineUnavailable as error:
+        return str(error)
+    return "" if is_there else f"generation {manifest.gen_id} is not in the vector engine"
+
+
+def _not_published(manifest: Manifest) -> str:
     why = "a build adds it" if manifest.vector_engine.reason == NOT_CONFIGURED else manifest.vector_engine.reason
     return f"generation {manifest.gen_id} is not in the vector engine: {why}"
 

@@ -11,7 +11,6 @@ from codeintel_core.generations import reader, rollback
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.repository import mirror
-from codeintel_core.retrieval import elsewhere
 from codeintel_core.telemetry import current_run, step
 from codeintel_serving import freshness
 from codeintel_serving.display import without_server_paths
@@ -120,8 +119,9 @@ def _elsewhere(services: Services, manifest: Manifest) -> str:
     engine = services.vector_engine
     if engine is None:
         return ""
-    why = elsewhere.problem(engine, manifest)
-    return without_server_paths(why) or f"{manifest.vector_engine.count} vectors in {engine.system}"
+    why = services.vector_engine_problem(manifest)
+    verified = "" if services.is_warm else " (a server counts them before it asks)"
+    return without_server_paths(why) or f"{manifest.vector_engine.count} vectors in {engine.system}{verified}"
 
 
 def _not_open(services: Services, name: str) -> RepositoryStatus:

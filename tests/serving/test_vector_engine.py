@@ -113,6 +113,22 @@ def test_what_it_does_not_hold_is_a_degraded_check(wired: Services, workshop: Wo
     assert "is not in the vector engine" in _said_of_it(found)[0]
 
 
+def test_a_command_which_verifies_nothing_says_what_the_engine_says(wired: Services, workshop: Workshop) -> None:
+    def said(settings: Settings) -> tuple[str, str]:
+        with Services(settings, encoder=lambda: workshop.encoder) as command:
+            (state,) = call(command, "status").repositories
+            return state.vector_engine, readiness(command).checks["vector_engine"].reason
+
+    text, problem = said(wired.settings)
+    assert (text.partition(" vectors in ")[2], problem) == ("postgresql (a server counts them before it asks)", "")
+    engine = wired.vector_engine
+    assert engine is not None
+    engine.delete("shop", engine.kept("shop"))
+    assert all(what.endswith("is not in the vector engine") for what in said(wired.settings))
+    away = wired.settings.model_copy(update={"vector_engine": SecretStr(_AWAY)})
+    assert all("the vector engine does not answer" in what for what in said(away))
+
+
 def test_doctor_names_versions_or_the_fix(url: str, wired: Services) -> None:
     (found,) = [one for one in diagnosis.examine(wired.settings) if one.name == "vector engine"]
     assert (found.ok, found.detail.split(",")[1]) == (True, " pgvector 0.8.5")
