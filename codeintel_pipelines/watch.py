@@ -9,13 +9,14 @@ import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from codeintel_core.errors import CodeIntelError, GenerationCorrupt
 from codeintel_core.generations import manifest as manifests
-from codeintel_core.generations.manifest import Manifest
+from codeintel_core.generations.manifest import NOT_CONFIGURED, Manifest
 from codeintel_core.generations.publish import current_id
 from codeintel_core.generations.rollback import hold_of
 from codeintel_core.home import Home
@@ -23,6 +24,7 @@ from codeintel_core.objects import shared
 from codeintel_core.repository import lag, mirror
 from codeintel_core.settings import Settings
 from codeintel_core.traces import journal, tables
+from codeintel_core.vector_engine.select import engine_for
 from codeintel_pipelines.build.plan import is_compact
 
 _TICK_S = 4.0  # a sensor tick has to stay below 5
@@ -83,6 +85,32 @@ def heads(
             found.waiting[name] = f"rolled back from {head[:10]}"
         elif served is None or served.commit != head or served.is_pending:
             found.due.append(Due(name, f"{name}@{head}@{_pointer_age(home, name)}"))
+    return found
+
+
+def not_in_engine(
+    home: Home, settings: Settings, now: datetime, clock: Callable[[], float] = time.monotonic
+) -> list[Due]:
+    """Repositories whose served generation is not in the vector engine, while that answers; none without an engine.
+
+    One that was lost there is asked for again every hour. One that its own build could not bring there only every day:
+    the engine may refuse it, and each build of it is another generation. What was rolled back is left alone, since a
+    build would take it to its head.
+
+    Raises:
+        VectorEngineUnavailable: it does not answer.
+    """
+    engine, found = engine_for(settings), list[Due]()
+    if engine is None:
+        return found
+    ends = clock() + _TICK_S  # an engine that hangs is given up later, after its first question
+    with closing(engine):
+        for name, manifest in _served(home).items():
+            if clock() > ends:
+                break
+            if hold_of(home, name) is None and manifest.gen_id not in engine.kept(name):
+                was_tried = manifest.vector_engine.reason not in ("", NOT_CONFIGURED)
+                found.append(Due(name, f"{name}@vector-engine@{now:{'%Y%m%d' if was_tried else '%Y%m%dT%H'}}"))
     return found
 
 

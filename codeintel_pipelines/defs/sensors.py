@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from codeintel_core.errors import BucketUnavailable, InvalidRequest
+from codeintel_core.errors import BucketUnavailable, InvalidRequest, VectorEngineUnavailable
 from codeintel_core.reports import runpack
 from codeintel_core.secrets import without_users
 from codeintel_core.settings import get_settings
@@ -22,17 +22,25 @@ _MOST_CHARS = 2_000
 @dg.sensor(
     job=build_repository,
     minimum_interval_seconds=get_settings().sensor_interval_s,
-    description="The head of a source differs from what serves: build it. Respects a roll back.",
+    description="The head of a source differs from what serves, or the vector engine lacks what serves: build it. "
+    "Respects a roll back.",
 )
 def git_head(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
-    """One run per repository, commit and served generation."""
+    """One run per repository, commit and served generation; one per hour or day for what the vector engine lacks."""
     asked = json.loads(context.cursor) if context.cursor else {}
     found = watch.heads(home.home, home.settings, asked, time.time())
     for name, reason in found.waiting.items():
         context.log.info(f"{name}: {reason}")
+    due = found.due
+    try:
+        others = {*found.waiting, *(one.partition for one in due)}  # a build brings it there too, once it can run
+        lacking = watch.not_in_engine(home.home, home.settings, datetime.now(UTC))
+        due = [*due, *(one for one in lacking if one.partition not in others)]
+    except VectorEngineUnavailable as error:
+        context.log.warning(f"whether the vector engine holds what serves is not known: {error}")
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=due.run_key, partition_key=due.partition) for due in found.due],
-        dynamic_partitions_requests=[repositories.build_add_request([due.partition for due in found.due])],
+        run_requests=[dg.RunRequest(run_key=one.run_key, partition_key=one.partition) for one in due],
+        dynamic_partitions_requests=[repositories.build_add_request([one.partition for one in due])],
         cursor=json.dumps(found.asked),
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from pydantic import SecretStr
 
@@ -30,9 +32,11 @@ from codeintel_core.telemetry import run
 from codeintel_core.vector_engine.postgresql import PostgresEngine
 from codeintel_core.vector_engine.protocol import Pin, VectorEngine
 from codeintel_core.vector_engine.select import engine_for
-from codeintel_pipelines import retention
+from codeintel_pipelines import resources, retention, watch
 from codeintel_pipelines.build import release
+from codeintel_pipelines.defs.sensors import git_head
 from codeintel_pipelines.purge import purge
+from codeintel_pipelines.watch import Due
 from tests.conftest import Repo
 from tests.postgres_server import PostgresServer
 
@@ -106,6 +110,16 @@ def _pin(manifest: Manifest) -> Pin:
     return pin
 
 
+def _asked_for(home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Partitions that the sensor asks builds for."""
+    monkeypatch.setattr(resources, "get_settings", lambda: settings)
+    with dg.instance_for_test() as instance:
+        wired = {"home": resources.HomeResource(root=str(home.root))}
+        result = git_head(dg.build_sensor_context(instance=instance, resources=wired))
+    assert isinstance(result, dg.SensorResult)
+    return [request.partition_key for request in result.run_requests or []]
+
+
 def test_a_generation_lives_there_from_its_build_to_its_collection(
     home: Home, source: Repo, settings: Settings, there: VectorEngine, postgres: PostgresServer
 ) -> None:
@@ -152,27 +166,54 @@ def test_a_generation_lives_there_from_its_build_to_its_collection(
 
 
 def test_what_was_built_without_it_or_while_it_was_away_is_brought_there(
-    home: Home, settings: Settings, there: VectorEngine, postgres: PostgresServer
-) -> None:
+    home: Home, source: Repo, settings: Settings, there: VectorEngine, postgres: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     without = build(home, settings.model_copy(update={"vector_engine": None}), "calculator")
     assert not without.vector_engine.is_there
     with _opened(home, without.gen_id) as generation:
         result, steps = _found(settings, there, generation)
     assert (steps["vector_engine.search"], steps["retrieve.dense"], result.notes) == ("skipped", "completed", [])
-    away = _away(settings)
+    away, asked_at = _away(settings), datetime(2026, 11, 21, 17, 5, tzinfo=UTC)
+    hourly, daily = (Due("calculator", f"calculator@vector-engine@{at}") for at in ("20261121T17", "20261121"))
+    assert watch.not_in_engine(home, settings, asked_at) == [hourly]
+    with pytest.raises(VectorEngineUnavailable):
+        watch.not_in_engine(home, away, asked_at)
     assert build(home, away, "calculator").gen_id == without.gen_id, "nothing can be added now"
     with run("build", None) as current:
         forced = build(home, away, "calculator", force=True)
     assert "does not answer" in forced.vector_engine.reason
     assert "hunter2" not in forced.model_dump_json()
     assert [step.status.value for step in current.steps if step.kind == "build.vector_engine"] == ["failed"]
+    assert watch.not_in_engine(home, settings, asked_at) == [daily], "it was tried"
     brought = build(home, settings, "calculator")
     assert (brought.parent, brought.vector_engine.is_there) == (forced.gen_id, True)
     assert len(_rows(postgres, settings, brought)) == brought.counts.embedded
+    assert watch.not_in_engine(home, settings, asked_at) == []
     there.delete("calculator", [brought.gen_id])  # somebody emptied the database
+    assert _asked_for(home, settings, monkeypatch) == [brought.repo]
     once_more = build(home, settings, "calculator")
     assert once_more.gen_id != brought.gen_id
     assert there.kept("calculator").keys() == {once_more.gen_id}
+    assert _asked_for(home, settings, monkeypatch) == []
+    there.delete("calculator", [once_more.gen_id])
+    assert watch.not_in_engine(home, settings, asked_at) == [hourly]
+    source.commit({"src/more.py": "def more_numbers(text):\n    return text.split()\n"})
+    mirror.refresh(home, "calculator")
+    roll_back(home, "calculator", once_more.gen_id)
+    assert watch.not_in_engine(home, settings, asked_at) == [], "a build would undo it"
+
+
+def test_rows_that_were_lost_there_come_back_with_a_forced_build(
+    home: Home, settings: Settings, there: VectorEngine, postgres: PostgresServer
+) -> None:
+    one = build(home, settings, "calculator")
+    assert settings.vector_engine is not None
+    with postgres.connect(settings.vector_engine.get_secret_value()) as connection:
+        connection.execute(f"DELETE FROM codeintel_vectors_{one.contract_id} WHERE path LIKE 'docs/%'")
+    assert "the vector engine holds" in there.verify([_pin(one)])[one.gen_id]
+    again = build(home, settings, "calculator", force=True)
+    assert there.verify([_pin(again)]) == {again.gen_id: ""}
 
 
 def test_a_crash_costs_a_limit_and_not_an_answer(home: Home, settings: Settings, postgres: PostgresServer) -> None:
