@@ -94,7 +94,7 @@ def _struct(**fields: pa.DataType) -> pa.StructType:
 
 _TIME = pa.timestamp("us", tz="UTC")
 
-TRACE_SCHEMA_VERSION = 5
+TRACE_SCHEMA_VERSION = 6
 """Of `ANSWER_TRACES` and `FEEDBACK`; files and journals of an older one are read and upgraded."""
 
 ANSWER_TRACES = pa.schema(
@@ -195,5 +195,11 @@ FEEDBACK = pa.schema(
         _field("repo", pa.string(), "repository of the place that was opened or read, '' otherwise"),
         _field("path", pa.string(), "path of the place that was opened or read, '' otherwise"),
         _field("note", pa.string(), "what the caller wrote, '' when nothing"),
+        _field(
+            "sees",
+            pa.list_(pa.string()),
+            "globs of the repositories that the caller sees, where it was given on a machine that did not know the run "
+            "and so checked nothing; else empty",
+        ),
     ]
 )

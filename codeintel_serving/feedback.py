@@ -63,6 +63,11 @@ class FeedbackResponse(BaseModel):
 
     feedback_id: str = Field(description="Id of the row; `feedback` in analytics has it after the next refresh.")
     run_id: str = Field(description="The run it is about.")
+    checked: bool = Field(
+        True,
+        description="False: this server does not know the run, or not for this caller. It counts once the trace has "
+        "arrived from the machine that answered, if the caller may see what that searched.",
+    )
 
 
 def give(
@@ -71,8 +76,12 @@ def give(
     request: FeedbackRequest,
     caller: Caller,
     may_see: Callable[[frozenset[str]], bool] = lambda _: True,
+    is_joined: Callable[[], bool] = lambda: False,
 ) -> FeedbackResponse:
     """Store the feedback; `may_see` is asked about the repositories that the run touched.
+
+    With `is_joined` the rows of all machines come together. Then what is said of a run that is unknown here, or not for
+    this caller, is stored with what the caller sees, and counts where the run is one of that (view `feedback`).
 
     Raises:
         UnknownRun: nothing is kept of the run, or the caller may not see it: the same words for both.
@@ -80,9 +89,13 @@ def give(
         StorageFailed: the row could not be written.
     """
     run_id = str(request.run_id)
-    row, repos = _of_run(home, run_id)
-    if not may_see(repos):
-        raise _unknown(run_id)
+    row, sees = dict[str, Any](), tuple[str, ...]()
+    try:
+        row = _seen(home, run_id, may_see)
+    except UnknownRun:
+        sees = caller.principal.repos
+        if not sees or not is_joined():
+            raise
     cited = _cited(row, request.citation)
     given = Feedback(
         run_id=run_id,
@@ -93,11 +106,20 @@ def give(
         repo=cited.get("repo", ""),
         path=cited.get("path", ""),
         note=without_secrets(request.note),
+        sees=sees,
     )
     if not given.write(journal):
         raise StorageFailed("the feedback could not be written; look at the disk of CODEINTEL_HOME")
     metrics.FEEDBACK.labels(given.kind).inc()
-    return FeedbackResponse(feedback_id=given.feedback_id, run_id=given.run_id)
+    return FeedbackResponse(feedback_id=given.feedback_id, run_id=given.run_id, checked=not sees)
+
+
+def _seen(home: Home, run_id: str, may_see: Callable[[frozenset[str]], bool]) -> dict[str, Any]:
+    """Its trace row ({} when only a ledger is kept); raises `UnknownRun`."""
+    row, repos = _of_run(home, run_id)
+    if not may_see(repos):
+        raise _unknown(run_id)
+    return row
 
 
 def _of_run(home: Home, run_id: str) -> tuple[dict[str, Any], frozenset[str]]:

@@ -224,14 +224,15 @@ class Services:
         return look(self.vector_engine, manifest)
 
     def feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackResponse:
-        """Store what a caller says about an answer.
+        """Store what a caller says about an answer, also of another machine where the rows of all are collected.
 
         Raises:
             UnknownRun, InvalidRequest: there is no such run or citation.
             StorageFailed: it could not be written.
         """
         caller.principal.require(Permission.READ)
-        return feedback.give(self.home, self.feedback_journal, request, caller, caller.principal.may_see)
+        is_joined = self.handover.reaches_tables if self.handover is not None else lambda: False
+        return feedback.give(self.home, self.feedback_journal, request, caller, caller.principal.may_see, is_joined)
 
     def note_read(self, caller: Caller, run_id: str, places: Iterable[tuple[str, str]]) -> None:
         """Keep which files (repository, path) a session read; whether a request had shown them is for analytics."""

@@ -72,6 +72,10 @@ class Handover:
             problem=record.problem,
         )
 
+    def reaches_tables(self) -> bool:
+        """Whether this machine's rows get to where the tables of all are made, as its last look at the bucket knows."""
+        return bool(self._load().collector)
+
     def unsent(self) -> frozenset[Path]:
         """Journals with rows that are to be handed over first, before they may be removed."""
         record = self._load()

@@ -150,6 +150,7 @@ class Feedback:
     repo: str = ""
     path: str = ""
     note: str = ""
+    sees: tuple[str, ...] = ()
     given_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     feedback_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 

@@ -1,7 +1,8 @@
 """Rows of older schemas as rows of today's: a column that was not there gets the default of its type.
 
 Until version 2 a candidate had `dense_rank`, `dense_score`, `lexical_rank` and `lexical_score` in place of `channels`.
-Version 4 added `fusion` and `tuning_id`, and feedback of the kind `read`; version 5 `machine`.
+Version 4 added `fusion` and `tuning_id`, and feedback of the kind `read`; version 5 `machine`;
+version 6 `sees`.
 Daily files carry the version of their schema; journals do not, so their columns are read with every name they ever had.
 """
 

@@ -26,7 +26,8 @@ from codeintel_pipelines.evaluation import own
 
 BASE = {
     "traces": "One row per search and answer as it was journaled, with nested lists.",
-    "feedback": "One row per judgement of an answer, per citation that was opened, and per file that a session read.",
+    "feedback_given": "One row per judgement of an answer, per citation that was opened, and per file that a session "
+    "read, as it was journaled.",
     "ledger": "One row per line of the step ledger: the begin and the end of every step of every run.",
     "generations": "Every generation on disk: commit, time, counts, and whether it is served.",
     "evaluations": "Every evaluation: repository, generation, kind of query, ranking, metric, mean and interval.",
@@ -36,6 +37,7 @@ BASE = {
     "prices": "What a million tokens cost, from the settings.",
 }
 """Views and tables that the others build on."""
+_JOURNALED = {"traces": "traces", "feedback": "feedback_given"}
 _SERVED = {
     "files": schemas.FILES.insert(0, pa.field("repo", pa.string())),
     "chunks": schemas.CHUNKS,
@@ -76,7 +78,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, home: Home, settings: Se
         tables.upgrade(table)
         if not table.path(tables.EMPTY_DAY).exists():
             tables.write_empty(table)
-        _view(connection, table.name, f"FROM read_parquet({_text(table.glob)}, hive_partitioning = false)")
+        _view(connection, _JOURNALED[table.name], f"FROM read_parquet({_text(table.glob)}, hive_partitioning = false)")
     _ledger(connection, home)
     _table(connection, "generations", pa.Table.from_pylist(_generations(home), schema=_GENERATIONS))
     _table(connection, "evaluations", pa.Table.from_pylist(_evaluations(home), schema=_EVALUATIONS))

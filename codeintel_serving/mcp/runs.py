@@ -73,4 +73,7 @@ def add_run_tools(server: FastMCP, services: Services, caller_of: Callable[[], C
         """
         request = checked(FeedbackRequest, run_id=run_id, kind=kind, citation=citation, note=note)
         given = await asyncio.to_thread(services.feedback, request, caller_of())
-        return ToolResult(content=f"recorded as {given.feedback_id}", structured_content=given.model_dump(mode="json"))
+        known = "" if given.checked else "; the run is not known here, so it counts once its trace has arrived"
+        return ToolResult(
+            content=f"recorded as {given.feedback_id}{known}", structured_content=given.model_dump(mode="json")
+        )

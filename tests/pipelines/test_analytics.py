@@ -13,7 +13,9 @@ from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Run, Status, StepRecord
 from codeintel_core.telemetry.position import Trace
-from codeintel_core.traces.record import AnswerTrace, TraceJournal
+from codeintel_core.traces import tables
+from codeintel_core.traces.journal import Journal
+from codeintel_core.traces.record import AnswerTrace, Feedback, TraceJournal
 from codeintel_pipelines import runs
 from codeintel_pipelines.analytics import database
 from tests.conftest import Repo
@@ -57,6 +59,44 @@ def test_journals_become_views(home: Home) -> None:
         # The database is replaced, not rewritten: this reader goes on while the next refresh runs.
         runs.refresh_analytics(home)
         assert db.execute("SELECT count(*) FROM answers").fetchone() == (10,)
+
+
+def test_feedback_about_runs_of_other_machines_counts_where_its_caller_sees_them(home: Home) -> None:
+    now, journal, said = datetime.now(UTC), TraceJournal(home.trace_journal), Journal(home.feedback_journal)
+
+    def searched(run: str, *repos: str) -> None:
+        trace = _trace(run, now)
+        trace.generations = [{"repo": repo, "gen_id": "g", "commit": "c", "dagster_run_id": "d"} for repo in repos]
+        trace.candidates = [{**trace.candidates[0], "citation": 2}]
+        assert journal.write(trace)
+
+    def say(feedback_id: str, run: str, sees: tuple[str, ...], citation: int = 0) -> None:
+        assert Feedback(f"run-{run}", "useful", citation=citation, sees=sees, feedback_id=feedback_id).write(said)
+
+    searched("both", "shop", "attic")
+    searched("again", "shop")
+    searched("again", "attic")  # another request under the same id
+    searched("nothing")
+    say("checked", "never-kept", ())
+    say("cited", "both", ("sh?p", "at*"), citation=2)
+    say("whole", "nothing", ("*",))
+    say("uncited", "both", ("*",), citation=1)
+    say("partly", "both", ("shop",))
+    say("partly-again", "again", ("shop",))
+    say("none-seen", "nothing", ("shop",))
+    say("not-arrived", "later", ("*",))
+    journal.close()
+    said.close()
+    for table in tables.every(home):
+        tables.compact(table, f"{now:%Y-%m-%d}")
+    with duckdb.connect() as db:
+        database.create_views(db, home, Settings(home=home.root))
+        counts = db.execute("SELECT feedback_id, repo, path FROM feedback ORDER BY ALL").fetchall()
+        assert counts == [("checked", "", ""), ("cited", "r", "a.py"), ("whole", "", "")]
+        judged = db.execute("SELECT DISTINCT run_id, path, kinds FROM judgements ORDER BY ALL").fetchall()
+        assert judged == [("run-both", "a.py", ["useful"]), ("run-nothing", "a.py", ["useful"])]
+        waiting = db.execute("SELECT feedback_id FROM feedback_waiting ORDER BY ALL").fetchall()
+        assert [name for (name,) in waiting] == ["none-seen", "not-arrived", "partly", "partly-again", "uncited"]
 
 
 def test_without_any_trace_the_views_are_empty(home: Home) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from codeintel_core.telemetry import ledger, metrics
 from codeintel_core.traces import journal, tables
 from codeintel_core.traces.journal import Journal
 from codeintel_serving import feedback
+from codeintel_serving.access.principal import Permission, Principal
 from codeintel_serving.cli import app
 from codeintel_serving.feedback import FeedbackRequest
 from codeintel_serving.recording import Caller
@@ -51,7 +53,8 @@ def test_what_is_said_is_stored_with_the_place_it_is_about(
     assert given.status_code == 200, given.text
     http.post("/feedback", json={"run_id": run_id, "kind": "useful"}).raise_for_status()
     wrong, useful = _rows(workshop, run_id)
-    assert given.json() == {"feedback_id": wrong["feedback_id"], "run_id": run_id}
+    assert given.json() == {"feedback_id": wrong["feedback_id"], "run_id": run_id, "checked": True}
+    assert (wrong["sees"], useful["sees"]) == ([], [])
     assert (wrong["kind"], wrong["citation"], wrong["repo"], wrong["path"]) == ("wrong", 1, "shop", cited["path"])
     assert (wrong["surface"], wrong["session_id"], wrong["note"]) == ("rest", "s1", "outdated\n token=***")
     assert (useful["kind"], useful["citation"], useful["path"], useful["note"]) == ("useful", 0, "", "")
@@ -140,6 +143,40 @@ def test_who_may_not_see_the_run_hears_what_everybody_hears(
 
     assert heard(answered["run_id"], may_see=may_see) == heard(str(uuid.uuid4()))
     assert asked == [frozenset({"shop"})]
+
+
+@dataclass
+class _Collected:
+    """What a service has where the rows of all machines are collected."""
+
+    is_there: bool = True
+
+    def reaches_tables(self) -> bool:
+        return self.is_there
+
+
+def test_an_unknown_run_is_taken_with_what_the_caller_sees_where_rows_come_together(
+    services: Services, workshop: Workshop, answered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody learns from it whether the run is here: it is the same for one that the caller may not see."""
+    caller = Caller("rest", principal=Principal("k", frozenset({Permission.READ}), ("cellar*", "attic")))
+    blind = Caller("rest", principal=Principal("b", frozenset({Permission.READ}), ()))
+    elsewhere, hidden = str(uuid.uuid4()), answered["run_id"]
+    for run_id in (elsewhere, hidden):
+        request = FeedbackRequest(run_id=uuid.UUID(run_id), kind=feedback.Kind.WRONG, citation=19)
+        with pytest.raises(UnknownRun):
+            services.feedback(request, caller)
+        with monkeypatch.context() as patch:
+            patch.setattr(services, "handover", _Collected(is_there=False))
+            with pytest.raises(UnknownRun):
+                services.feedback(request, caller)
+            patch.setattr(services, "handover", _Collected())
+            with pytest.raises(UnknownRun):
+                services.feedback(request, blind)
+            given = services.feedback(request, caller)
+        assert (given.run_id, given.checked) == (run_id, False)
+        (row,) = _rows(workshop, run_id)
+        assert (row["sees"], row["citation"], row["repo"], row["path"]) == (["cellar*", "attic"], 19, "", "")
 
 
 def test_feedback_that_cannot_be_written_is_an_error(workshop: Workshop, answered: dict[str, Any]) -> None:

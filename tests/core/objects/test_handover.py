@@ -130,9 +130,12 @@ def test_without_a_machine_that_makes_tables_rows_stay_where_they_are(server: Ma
     write(server, "early")
     assert handover(server).run().collector == ""
     assert in_bucket(server) == []
+    assert not handover(server).reaches_tables()
     analyst = machine("analyst", collect_traces=True)
     collect(analyst)
     handover(server).run()
+    handover(analyst).run()
+    assert handover(server).reaches_tables() and handover(analyst).reaches_tables()
     collect(analyst)
     assert stored(analyst) == ["early"]
 
