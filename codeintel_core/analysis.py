@@ -14,6 +14,7 @@ from itertools import chain
 ANALYSIS_VERSION = 2
 _MAX_TERM_CHARS = 64
 _MIN_STEM_CHARS = 4
+_MOST_LOOKED_AT = 8  # words of a text before all of them together are cheaper
 _WORD = re.compile(r"[^\W]+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
 _VOWEL = re.compile(r"[aeiouy]")
@@ -49,6 +50,39 @@ def terms(text: str) -> list[str]:
 def distinct_terms(*texts: str) -> frozenset[str]:
     """The terms of several texts, each once."""
     return frozenset(chain.from_iterable(map(_terms_of_word, set(_WORD.findall("\n".join(texts))))))
+
+
+def held_terms(wanted: frozenset[str], *texts: str) -> frozenset[str]:
+    """`wanted & distinct_terms(*texts)`, without the terms of all words when a few of them decide."""
+    text = "\n".join(texts)
+    if not text.isascii() or not all(map(str.isascii, wanted)):  # a letter may be several in lower case
+        return wanted & distinct_terms(text)
+    lowered = text.lower()
+    held = {term: _is_held(term, text, lowered) for term in wanted}
+    if None in held.values():
+        return wanted & distinct_terms(text)
+    return frozenset(term for term, is_there in held.items() if is_there)
+
+
+def _is_held(term: str, text: str, lowered: str) -> bool | None:
+    """Whether a word of the text has the term; None when the words that may have it are many.
+
+    A word that has it holds its letters: stems only lose their end, or get a `y` for it.
+    """
+    letters, at = term.removesuffix("y"), -1
+    for _ in range(_MOST_LOOKED_AT):
+        at = lowered.find(letters, at + 1)
+        if at < 0:
+            return False
+        start, end = at, at + len(letters)
+        while start and (text[start - 1].isalnum() or text[start - 1] == "_"):
+            start -= 1
+        while end < len(text) and (text[end].isalnum() or text[end] == "_"):
+            end += 1
+        if term in _terms_of_word(text[start:end]):
+            return True
+        at = end
+    return None
 
 
 def document_terms(*, symbol: str, path: str, text: str, docstring: str = "") -> list[str]:

@@ -28,9 +28,10 @@ def rehearse(generation: Generation, candidates: int, deadline: Deadline) -> int
     done = 0
     for query in islice(cycle(_queries(generation)), _SEARCHES):
         try:
-            searcher.search(weighted_terms(query)[:_MAX_TERMS], candidates, Scope(), deadline)
+            found, _ = searcher.search(weighted_terms(query)[:_MAX_TERMS], candidates, Scope(), deadline)
         except DeadlineExceeded:
             break
+        generation.catalog.places(found.tolist(), Scope())  # kept; what one search finds, others find too
         done += 1
     return done
 

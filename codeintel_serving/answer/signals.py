@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from codeintel_core.analysis import STOP_WORDS, distinct_terms, query_terms
+from codeintel_core.analysis import STOP_WORDS, held_terms, query_terms
 from codeintel_core.retrieval.channels import DENSE, LEXICAL
 from codeintel_core.retrieval.engine import Hit
 
@@ -34,18 +34,17 @@ def signals(question: str, hits: Sequence[Hit], first: Hit) -> dict[str, float]:
     }
 
 
+@lru_cache(maxsize=2_000)  # one answer asks several times
+def _held_share(asked: frozenset[str], symbol: str, path: str, text: str) -> float:
+    return len(held_terms(asked, symbol, path, text)) / len(asked) if asked else 0.0
+
+
 def held_share(question: str, hit: Hit) -> float:
     """Share of the question's terms without stop words that a hit holds in its symbol, path or text."""
-    asked, chunk = _asked(question), hit.chunk
-    return len(asked & _terms(chunk.symbol, chunk.path, chunk.text)) / len(asked) if asked else 0.0
+    chunk = hit.chunk
+    return _held_share(_asked(question), chunk.symbol, chunk.path, chunk.text)
 
 
 @lru_cache(maxsize=256)
 def _asked(question: str) -> frozenset[str]:
     return frozenset(query_terms(question)) - STOP_WORDS
-
-
-@lru_cache(maxsize=2_000)
-def _terms(symbol: str, path: str, text: str) -> frozenset[str]:
-    """Terms of a chunk; one answer asks several times, and good chunks come back."""
-    return distinct_terms(symbol, path, text)

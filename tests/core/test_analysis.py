@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from codeintel_core.analysis import (
     distinct_terms,
     document_terms,
+    held_terms,
     query_terms,
     stem,
     terms,
@@ -54,6 +55,18 @@ def test_a_symbol_weighs_more_than_a_mention() -> None:
     assert distinct_terms("Ledger", "src/a.py", "Ledger") == set(found)
     assert found.count("ledger") == 4
     assert {"src", "a", "py"} <= set(found)
+
+
+_WORDS = st.sampled_from(
+    "parse parsed Queries queryPlan read_all_lines ReadAll stopped tries y _ e HTTP2 x é İx ledger".split()
+)
+
+
+@given(st.frozensets(_WORDS.flatmap(lambda word: st.sampled_from(terms(word) or ["nothing"])) | st.text(max_size=3)),
+       st.lists(_WORDS | st.text(max_size=4), max_size=30))  # fmt: skip
+def test_held_terms_are_those_among_all(wanted: frozenset[str], words: list[str]) -> None:
+    text, path = " ".join(words), "/".join(words[:2])
+    assert held_terms(wanted, text, path) == wanted & distinct_terms(text, path)
 
 
 @pytest.mark.parametrize(
