@@ -52,7 +52,7 @@ from codeintel_serving.searching import Answered, Searching
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
 _OPEN_BEFORE_READY_S = 2.0
-_REHEARSE_S = 1.0
+_REHEARSE_S = 2.0  # it takes half a second, on a busy machine several times that
 _T = TypeVar("_T")
 
 
