@@ -104,9 +104,10 @@ class Generation:
         if purged is None or not rows:
             return rows
         rows = {at: row for at, row in rows.items() if not purged.skips(self.repo, row.path, row.blob)}
-        texts = "\n".join([getattr(row, name) for row in rows.values() for name in _SAID])
-        if not purged.mask(texts.encode("utf-8", "replace"))[1]:  # nearly always: one look at all takes a fraction
-            return rows
+        if not purged.patterns:  # which may ask for the beginning or end of a text
+            texts = "\n".join([getattr(row, name) for row in rows.values() for name in _SAID])
+            if not purged.mask(texts.encode("utf-8", "replace"))[1]:  # nearly always: one look at all takes a fraction
+                return rows
         return {at: _without(row, purged) for at, row in rows.items()}
 
     def read_file(self, path: str) -> bytes | None:

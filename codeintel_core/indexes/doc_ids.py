@@ -1,7 +1,8 @@
 """Which chunk each document of a Lucene index is: an array beside the index, so that a search brings no field along.
 
 Lucene numbers documents anew when it merges segments, and can be asked for a field of a document only one by one or by
-sorting with it, which costs a search a third of its time. So whoever writes an index asks once, for all documents.
+sorting with it, which costs a search a third of its time. So whoever writes an index asks once, for all documents, and
+the array bears the name of the commit that it is of: beside another one, which numbers differently, it does not count.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from codeintel_core.errors import LexicalUnavailable
 from codeintel_core.indexes.jvm import as_json, lucene
 
-FILE_NAME = "chunk_ids.npy"
+PREFIX = "chunk_ids."
 NO_CHUNK = -1
 _PAGE = 50_000  # documents of one call: 10 MB on the heap of the JVM
 # pyjnius needs to be told which of several methods or constructors is meant.
@@ -27,10 +28,10 @@ _LAST = "(IF[Ljava/lang/Object;)V"
 
 
 def write(folder: Path, reader: Any) -> None:
-    """Write the array of the index in `folder`, which `reader` has open; the caller holds the JVM."""
-    path = folder / FILE_NAME
-    path.unlink(missing_ok=True)
-    np.save(path, _asked(reader), allow_pickle=False)
+    """Write the array of the index in `folder`, which `reader` has open and no writer; the caller holds the JVM."""
+    for old in folder.glob(f"{PREFIX}*"):
+        old.unlink()
+    np.save(_path(folder, reader), _asked(reader), allow_pickle=False)
 
 
 def load(folder: Path, reader: Any) -> NDArray[np.int64]:
@@ -39,13 +40,17 @@ def load(folder: Path, reader: Any) -> NDArray[np.int64]:
     Raises:
         LexicalUnavailable: the array is not that of the index.
     """
-    path = folder / FILE_NAME
+    path = _path(folder, reader)
     if not path.exists():
         return _asked(reader)
     found: NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
     if len(found) != int(reader.maxDoc()):
-        raise LexicalUnavailable(f"{FILE_NAME} has {len(found)} documents, the Lucene index {reader.maxDoc()}")
+        raise LexicalUnavailable(f"{path.name} has {len(found)} documents, the Lucene index {reader.maxDoc()}")
     return found
+
+
+def _path(folder: Path, reader: Any) -> Path:
+    return folder / f"{PREFIX}{reader.getIndexCommit().getSegmentsFileName()}.npy"
 
 
 def _asked(reader: Any) -> NDArray[np.int64]:

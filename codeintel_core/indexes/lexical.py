@@ -93,6 +93,7 @@ def _write(folder: Path, add: Iterable[LexicalDocument], delete: Iterable[int], 
                 field.setStringValue(getattr(document, name))
             writer.addDocument(doc)
         writer.commit()
+        writer.close()  # which commits what it merged after the commit, with other document numbers
         with closing(lucene("DirectoryReader").open(directory)) as reader:
             doc_ids.write(folder, reader)
             return int(reader.numDocs())
@@ -105,7 +106,7 @@ def link_segments(parent: Path, folder: Path) -> None:
     """Hard-link the segments of a published index into a new folder, to be changed by `write`."""
     folder.mkdir(parents=True)
     for file in parent.iterdir():
-        if file.name != doc_ids.FILE_NAME:  # `write` makes it anew
+        if not file.name.startswith(doc_ids.PREFIX):  # `write` makes it anew
             os.link(file, folder / file.name)
 
 
@@ -124,7 +125,11 @@ class LexicalIndex:
                 path = lucene("Paths").get(str(folder))
                 self._directory = lucene("FSDirectory").open(path, lucene("NoLockFactory").INSTANCE)
                 self.reader = lucene("DirectoryReader").open(self._directory)
-                self.chunk_ids = doc_ids.load(folder, self.reader)
+                try:
+                    self.chunk_ids = doc_ids.load(folder, self.reader)
+                except BaseException:
+                    self.close()
+                    raise
         except LexicalUnavailable:
             raise
         except Exception as error:  # pyjnius raises JavaException, which cannot be imported before the JVM starts

@@ -173,9 +173,6 @@ class Endpoint:
             wait_s = random.uniform(0, min(self.policy.backoff_cap_s, self.policy.backoff_s * 2**attempt))  # noqa: S311
             try:
                 response = await self._attempt(local, method, path, body, deadline)
-            except asyncio.CancelledError:
-                self.breaker.abandon()
-                raise
             except DeadlineExceeded:
                 (self.breaker.fail if left_s >= FAIR_S else self.breaker.abandon)()
                 self._count("timed_out")
@@ -184,6 +181,9 @@ class Endpoint:
                 self.breaker.fail()
                 self._count("failed")
                 failure, may_retry = error, isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+            except BaseException:  # cancelled, or nothing that is known: it says nothing about the endpoint
+                self.breaker.abandon()
+                raise
             else:
                 if response.status_code == 200:
                     return response

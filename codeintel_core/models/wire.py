@@ -49,6 +49,8 @@ class Wire(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: there is none.
         """
+        if self._session.closed:  # aiohttp says so with a RuntimeError
+            raise httpx.ReadError("the connections were closed")
         with _in_words_of_httpx():
             response = await self._session.request(
                 request.method,

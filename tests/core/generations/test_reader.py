@@ -16,6 +16,8 @@ from codeintel_core.generations.publish import current_id, point_at
 from codeintel_core.generations.reader import RepositoryReader, kept
 from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.scope import Scope
+from codeintel_core.secrets import purged
+from codeintel_core.secrets.purged import PurgeList
 from tests.conftest import Repo
 from tests.core import specimen
 
@@ -265,3 +267,15 @@ def test_kept_generations_are_listed_oldest_first(
     newer = specimen.publish_files(home, source, _MORE)
     assert kept(at) == [published.name, newer.name]
     assert current_id(at) == newer.name
+
+
+def test_a_purge_of_how_a_text_begins_masks_each_text(home: Home, published: Path) -> None:
+    generation = RepositoryReader(home.repository("demo")).acquire()
+    assert generation.lexical is not None
+    ids = generation.lexical.chunk_ids.tolist()
+    assert any(row.text.startswith("def rotate_ledger") for row in generation.hydrate(ids, Scope()).values())
+    purged.save(home.purged, PurgeList(patterns=("^def rotate_ledger",)))
+    rows = generation.hydrate(ids, Scope()).values()
+    assert len(rows) == len(ids)
+    assert not any("def rotate_ledger" in row.text for row in rows)
+    generation.release()

@@ -45,7 +45,7 @@ def test_every_document_that_is_there_is_its_chunk(folder: Path) -> None:
 
 def test_an_index_of_an_older_version_is_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = np.array(LexicalIndex(folder).chunk_ids)
-    (folder / doc_ids.FILE_NAME).unlink()
+    _file(folder).unlink()
     monkeypatch.setattr(doc_ids, "_PAGE", 4)  # several pages, of which one is the last and full
     assert LexicalIndex(folder).chunk_ids.tolist() == written.tolist()
     monkeypatch.setattr(doc_ids, "_PAGE", 5)
@@ -53,9 +53,38 @@ def test_an_index_of_an_older_version_is_asked(folder: Path, monkeypatch: pytest
 
 
 def test_an_array_of_another_index_is_refused(folder: Path) -> None:
-    (folder / doc_ids.FILE_NAME).write_bytes((folder.with_name("first") / doc_ids.FILE_NAME).read_bytes())
+    _file(folder).write_bytes(_file(folder.with_name("first")).read_bytes())
     with pytest.raises(LexicalUnavailable, match="has 10 documents, the Lucene index"):
         LexicalIndex(folder)
-    (folder / doc_ids.FILE_NAME).write_bytes(b"nothing")
+    _file(folder).write_bytes(b"nothing")
     with pytest.raises(LexicalUnavailable, match="cannot be opened"):
         LexicalIndex(folder)
+
+
+def test_an_array_of_an_older_commit_does_not_count(folder: Path) -> None:
+    written = LexicalIndex(folder).chunk_ids.tolist()
+    stale = _file(folder).rename(folder / f"{doc_ids.PREFIX}segments_1.npy")  # as hard-linked by an older version
+    assert LexicalIndex(folder).chunk_ids.tolist() == written
+    lexical.write(folder, add=_documents(range(200, 202)))
+    assert not stale.exists()
+    assert LexicalIndex(folder).chunk_ids.tolist()[-2:] == [200, 201]
+
+
+def test_what_is_merged_when_the_writer_closes_is_numbered_anew(tmp_path: Path) -> None:
+    """Lucene merges what has many deletions after the commit, if it is not tiny: megabytes."""
+    documents = [
+        LexicalDocument(i, [f"only{i}", *(f"w{i * 500 + j}" for j in range(500))], "a.py", "python", "source")
+        for i in range(1_500)
+    ]
+    lexical.write(tmp_path / "parent", add=documents)
+    lexical.link_segments(tmp_path / "parent", tmp_path / "child")
+    lexical.write(tmp_path / "child", add=_documents(range(2_000, 2_010)), delete=range(900))
+    index = LexicalIndex(tmp_path / "child")
+    assert index.reader.maxDoc() == 610  # merged
+    assert index.reader.getIndexCommit().getSegmentsFileName() in _file(tmp_path / "child").name
+    assert sorted(index.chunk_ids.tolist()) == [*range(900, 1_500), *range(2_000, 2_010)]
+
+
+def _file(folder: Path) -> Path:
+    (found,) = folder.glob(f"{doc_ids.PREFIX}*")
+    return found

@@ -92,3 +92,13 @@ def test_an_endpoint_that_nobody_holds_is_closed(serve: Serve) -> None:
     del blocking
     gc.collect()
     assert not thread.is_alive()
+
+
+def test_what_was_closed_asks_nothing() -> None:
+    async def main() -> None:
+        wire = Wire(1, None)
+        await wire.aclose()
+        await wire.handle_async_request(httpx.Request("GET", "http://127.0.0.1:9/", extensions=_within(1)))
+
+    with pytest.raises(httpx.ReadError, match="closed"):
+        asyncio.run(main())
