@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from codeintel_core.errors import LexicalUnavailable
-from codeintel_core.indexes.jvm import as_json, lucene
+from codeintel_core.indexes.jvm import as_json, lucene, searcher_of
 
 PREFIX = "chunk_ids."
 NO_CHUNK = -1
@@ -57,8 +57,7 @@ def _asked(reader: Any) -> NDArray[np.int64]:
     found = np.full(int(reader.maxDoc()), NO_CHUNK, np.int64)
     field_class = lucene("SortField")
     order = lucene("Sort")(field_class.FIELD_DOC, field_class("id", lucene("SortFieldType").LONG), signature=_SORT)
-    searcher = lucene("IndexSearcher")(reader, signature="(Lorg/apache/lucene/index/IndexReader;)V")
-    everything = lucene("MatchAllDocsQuery")()
+    searcher, everything = searcher_of(reader), lucene("MatchAllDocsQuery")()
     top = searcher.search(everything, _PAGE, order, signature=_FIRST)
     while rows := [hit["fields"] for hit in orjson.loads(as_json(top))["scoreDocs"]]:
         docs, ids = zip(*rows, strict=True)

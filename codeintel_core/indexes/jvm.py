@@ -106,6 +106,12 @@ def lucene(name: str) -> Any:
         return _classes[name]
 
 
+def searcher_of(reader: Any) -> Any:
+    """A Lucene IndexSearcher over a reader."""
+    # Without the signature pyjnius picks the constructor for a reader context.
+    return lucene("IndexSearcher")(reader, signature="(Lorg/apache/lucene/index/IndexReader;)V")
+
+
 def as_json(thing: Any) -> str:
     """The public fields of a Java object, nested ones too: one call for all, where one for each costs 5 us."""
     return str(_mapper().writeValueAsString(thing))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import InvalidRequest, LexicalUnavailable
 from codeintel_core.indexes import doc_ids
-from codeintel_core.indexes.jvm import as_json, first_line, java, lucene
+from codeintel_core.indexes.jvm import as_json, first_line, java, lucene, searcher_of
 from codeintel_core.scope import Scope, glob_to_regex
 
 BM25_K1 = 1.2
@@ -115,7 +115,7 @@ class LexicalIndex:
 
     Attributes:
         reader: the Java reader.
-        chunk_ids: which chunk each of its documents is, int64 (documents,), deleted ones included.
+        chunk_ids: which chunk each of its documents is, int64 (documents,), `doc_ids.NO_CHUNK` of deleted ones.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -168,8 +168,7 @@ class LexicalSearcher:
         readers = [index.reader for index in indexes]
         with java():
             reader = readers[0] if len(readers) == 1 else lucene("MultiReader")(readers, False)
-            # Without the signature pyjnius picks the constructor for a reader context.
-            self._searcher = lucene("IndexSearcher")(reader, signature="(Lorg/apache/lucene/index/IndexReader;)V")
+            self._searcher = searcher_of(reader)
             self._searcher.setSimilarity(self._similarity())
             self.count = int(reader.numDocs())
             self._reader = reader

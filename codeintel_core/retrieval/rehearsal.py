@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import cycle, islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codeintel_core.analysis import weighted_terms
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.generations.generation import Generation
 from codeintel_core.indexes.doc_ids import NO_CHUNK
-from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
+from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.scope import Scope
 
 _SEARCHES = 200  # a JVM that compiles sooner (see `jvm.py`) is done with them; 600 change nothing more
@@ -27,7 +28,7 @@ def rehearse(generation: Generation, candidates: int, deadline: Deadline) -> int
         return 0
     searcher = LexicalSearcher([generation.lexical])
     done = 0
-    for query in islice(cycle(_queries(generation, generation.lexical)), _SEARCHES):
+    for query in islice(cycle(_queries(generation, generation.lexical.chunk_ids)), _SEARCHES):
         try:
             found, _ = searcher.search(weighted_terms(query)[:_MAX_TERMS], candidates, Scope(), deadline)
         except DeadlineExceeded:
@@ -37,9 +38,9 @@ def rehearse(generation: Generation, candidates: int, deadline: Deadline) -> int
     return done
 
 
-def _queries(generation: Generation, lexical: LexicalIndex) -> list[str]:
+def _queries(generation: Generation, chunk_ids: NDArray[np.int64]) -> list[str]:
     """First lines of chunks from all over the index, in a fixed order."""
-    ids = lexical.chunk_ids[lexical.chunk_ids != NO_CHUNK]
+    ids = chunk_ids[chunk_ids != NO_CHUNK]
     some = ids[np.linspace(0, len(ids) - 1, min(len(ids), _SEARCHES)).astype(np.int64)]
     chunks = generation.catalog.hydrate(some.tolist(), Scope())
     return [f"{chunk.name} {chunk.signature or chunk.text[:80]}" for chunk in chunks.values()]

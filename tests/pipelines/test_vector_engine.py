@@ -112,7 +112,7 @@ def _pin(manifest: Manifest) -> Pin:
 
 def _asked_for(home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """Partitions that the sensor asks builds for."""
-    monkeypatch.setattr(resources, "get_settings", lambda: settings)
+    monkeypatch.setattr(resources, "get_settings", lambda: settings)  # read once per process, from its environment
     with dg.instance_for_test() as instance:
         wired = {"home": resources.HomeResource(root=str(home.root))}
         result = git_head(dg.build_sensor_context(instance=instance, resources=wired))

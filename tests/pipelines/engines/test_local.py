@@ -32,7 +32,7 @@ def test_same_bytes_as_inline(tmp_path: Path, models: Path, git_repo: GitRepo, m
     inline = digests(tmp_path / "inline", models, source, engine="inline")
     chunked, embedded = Ran(), Ran()
     monkeypatch.setattr(ingest, "Ran", lambda: chunked)  # a build without Dagster keeps no ledger to read them from
-    monkeypatch.setattr(vectors, "Ran", lambda: embedded)
+    monkeypatch.setattr(vectors, "Ran", lambda: embedded)  # likewise
     pooled = digests(tmp_path / "pooled", models, source, engine="local", engine_workers=2, engine_inline_bytes=0)
     assert any("embeddings" in name for name in inline)
     assert pooled == inline
