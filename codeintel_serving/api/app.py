@@ -84,8 +84,8 @@ def create_app(services: Services, siblings: Siblings | None = None) -> FastAPI:
     settings = services.settings
     known = KnownBodies(settings.result_cache)
     add_tools(app, services, known)
-    app.add_middleware(Recall, services, route_of(app, "search"), known)  # the innermost
-    app.add_middleware(Bulkheads, settings)  # inside of what reads the body: what waits for one holds no slot
+    app.add_middleware(Bulkheads, settings)  # the innermost: what waits for its body holds no slot
+    app.add_middleware(Recall, services, route_of(app, "search"), known)  # what is in memory needs none
     app.add_middleware(Bounds, settings.body_timeout_s, settings.concurrent_requests, known)
     app.add_middleware(Authentication, services.keys, settings)
     app.add_middleware(Hosts, settings.allowed_hosts, settings.allowed_origins)

@@ -22,7 +22,7 @@ _RETRY_AFTER_S = 1
 
 
 class Bulkheads:
-    """ASGI middleware, inside of `Bounds`: holds a slot of the request's kind until its response is complete."""
+    """ASGI middleware, the innermost: holds a slot of the request's kind until its response is complete."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app

@@ -13,9 +13,10 @@ _JSON = b"application/json"
 
 
 class Recall:
-    """ASGI middleware, the innermost: what `Services.recall` has is answered here; the route has everything else.
+    """ASGI middleware, between `Bounds` and `Bulkheads`: what `Services.recall` has is answered here.
 
-    The layers around it have judged the request as any other: its host, key, rate, size and slot.
+    The layers around it have judged the request as any other: its host, key, rate and size. It takes no slot, since it
+    does no work that would have to wait for one: a server whose slots are taken still answers what it knows.
     """
 
     def __init__(self, app: ASGIApp, services: Services, route: BaseRoute, known: KnownBodies) -> None:

@@ -24,8 +24,9 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def services(workshop: Workshop) -> Iterator[Services]:
-    """Services with one slot of each kind, and little patience."""
-    changes = {"concurrent_answers": 1, "concurrent_searches": 1, "concurrent_others": 1, "body_timeout_s": 0.3}
+    """Services with one slot of each kind, little patience for bodies, and lags that stay known."""
+    changes = {"concurrent_answers": 1, "concurrent_searches": 1, "concurrent_others": 1, "body_timeout_s": 0.3,
+               "watch_interval_s": 600}  # fmt: skip
     with Services(settings_for(workshop.home, **changes), encoder=lambda: workshop.encoder) as wired:
         wired.start()
         yield wired
@@ -112,7 +113,8 @@ def test_own_origins_pass(http: httpx.Client, base_url: str) -> None:
 def test_each_kind_has_its_own_slots(
     services: Services, http: httpx.Client, base_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search that hangs sheds other searches at once; answers, other requests, health and metrics go on."""
+    """A search that hangs sheds other searches at once; what is in memory, answers, others and health go on."""
+    assert http.post("/search", json={"query": "known"}).status_code == 200
     release, entered = threading.Event(), threading.Event()
     search = services.results.search
 
@@ -133,6 +135,7 @@ def test_each_kind_has_its_own_slots(
         shed = http.post("/search", json={"query": "publish"})
         assert "'search'" in problem(shed, 503, "overloaded")["detail"]
         assert shed.headers["retry-after"] == "1"
+        assert http.post("/search", json={"query": "known"}).status_code == 200
         call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
         call["params"] = {"name": "search", "arguments": {"query": "publish"}}
         problem(http.post("/mcp", json=call), 503, "overloaded")
