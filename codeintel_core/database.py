@@ -160,9 +160,9 @@ class Database:
         try:
             yield cursor
         finally:
-            cursor.close()
-            with self._changed:
+            with self._changed:  # together: who closes the database interrupts what is in use, and not what is closed
                 self._cursors.discard(cursor)
+                cursor.close()
                 self._changed.notify_all()
 
 

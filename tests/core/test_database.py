@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any, cast
 
 import duckdb
 import pytest
@@ -145,3 +146,46 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "x.duckdb").write_bytes(b"nope" * 100)
     with pytest.raises(GenerationCorrupt, match=r"x\.duckdb cannot be opened"):
         Database.open(tmp_path / "x.duckdb")
+
+
+class _Cursor:
+    """A cursor whose thread stops for a while right after it was closed."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+        self.is_closed, self.may_go = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+    def close(self) -> None:
+        self._cursor.close()
+        self.is_closed.set()
+        assert self.may_go.wait(30)
+
+
+class _Connection:
+    def __init__(self) -> None:
+        self._connection = duckdb.connect()
+        self.last = _Cursor(self._connection.cursor())
+
+    def cursor(self) -> _Cursor:
+        return self.last
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def test_it_is_closed_while_a_query_ends() -> None:
+    connection = _Connection()
+    database = Database(lambda: cast(duckdb.DuckDBPyConnection, connection))
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(database.row, Query("SELECT 1"))
+        assert connection.last.is_closed.wait(30)
+        closing = pool.submit(database.close)
+        wait([closing], 0.1)  # had it interrupted a closed cursor, it would have failed by now
+        connection.last.may_go.set()
+        assert asked.result(30) == (1,)
+        closing.result(30)
+    with pytest.raises(duckdb.ConnectionException, match="closed"):
+        database.row(Query("SELECT 1"))
