@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         "", max_length=10_000, description="More globs of files that are never read; `!glob` allows a denied one."
     )
     jvm_heap_mb: int = Field(512, ge=64, description="Heap of the Lucene JVM, in MiB.")
-    dense_flat_max: int = Field(10_000, ge=1, description="Up to this many vectors the primary is exact (Flat).")
+    dense_flat_max: int = Field(10_000, ge=1, description="Up to this many vectors the primary compares all of them.")
     dense_min_recall: float = Field(
         0.95, gt=0, le=1, description="recall@10 against exact search that an approximate primary must reach."
     )

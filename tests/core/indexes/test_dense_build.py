@@ -21,7 +21,7 @@ def _unit(count: int, dimension: int = 16) -> np.ndarray:
 @pytest.mark.parametrize("count", [0, 1, 2, 15, 40])
 def test_few_vectors_are_searched_exactly_whatever_the_setting(tmp_path: Path, count: int) -> None:
     choice = dense_build.build_primary(_unit(count), np.arange(count), tmp_path, flat_max=1, min_recall=0.95)
-    assert (choice.kind, choice.recall_at_10) == ("Flat", 1.0)
+    assert (choice.kind, choice.recall_at_10) == ("SQfp16", 1.0)
     assert len(Shard.open(tmp_path, PRIMARY).ids) == count
 
 
@@ -58,7 +58,7 @@ def test_a_scope_finds_its_best_in_lists_far_from_the_query(tmp_path: Path) -> N
 
 def test_an_approximate_index_below_its_recall_is_replaced_by_an_exact_one(tmp_path: Path) -> None:
     choice = dense_build.build_primary(_unit(1001), np.arange(1001), tmp_path, flat_max=1000, min_recall=1.1)
-    assert (choice.kind, choice.operating, choice.recall_at_10) == ("Flat", Operating(), 1.0)
+    assert (choice.kind, choice.operating, choice.recall_at_10) == ("SQfp16", Operating(), 1.0)
     assert choice.curve
     assert len(Shard.open(tmp_path, PRIMARY).ids) == 1001
 

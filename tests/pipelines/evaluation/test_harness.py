@@ -67,7 +67,7 @@ def test_a_trained_primary_finds_what_exact_search_finds(tmp_path: Path, monkeyp
     data = sets.load(write_set(tmp_path / "set", corpus, queries, qrels))
     settings, encoder = Settings(home=tmp_path / "home"), RememberingEncoder(FakeEncoder())
     with indexed(data.documents, encoder, settings) as index, with_trained_primary(index, 0.5) as (trained, primaries):
-        assert primaries["few"] == "1 vectors, Flat"
+        assert primaries["few"] == "1 vectors, SQfp16"
         assert "vectors, IVF16," in primaries["many"]
         assert "nprobe" in primaries["many"]
         vector = encoder.encode_query("name7 value7")
