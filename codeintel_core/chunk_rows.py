@@ -7,9 +7,10 @@ Places are kept, since they never change and the same chunks are candidates agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +83,7 @@ class ChunkRows:
 
     def take(self, chunk_ids: NDArray[np.int64]) -> dict[int, ChunkRow]:
         """Rows by id; `chunk_ids` are distinct, unknown ones are left out."""
-        return self._take(chunk_ids, COLUMNS, ChunkRow._make)
+        return self._take(chunk_ids, ChunkRow)
 
     def places(self, chunk_ids: Collection[int]) -> dict[int, ChunkPlace]:
         """`take`, of each row its place."""
@@ -90,7 +91,7 @@ class ChunkRows:
         found = {chunk_id: place for chunk_id in chunk_ids if (place := known.get(chunk_id)) is not None}
         if len(found) < len(chunk_ids):
             unread = np.array(sorted({*chunk_ids} - found.keys()), np.int64)
-            read = self._take(unread, ChunkPlace._fields, ChunkPlace._make)
+            read = self._take(unread, ChunkPlace)
             if len(known) + len(read) > _MOST_PLACES:
                 known.clear()
             known.update(read)
@@ -106,15 +107,20 @@ class ChunkRows:
                 found.append(some["chunk_id"].filter(_mask(some, scope, hidden)).to_numpy())
         return np.concatenate(found)
 
-    def _take(
-        self, chunk_ids: NDArray[np.int64], columns: tuple[str, ...], make: Callable[[Iterable[Any]], _Row]
-    ) -> dict[int, _Row]:
-        rows = map(make, zip(*self._base.take(chunk_ids, columns), strict=True))
-        found = {row.chunk_id: row for row in rows if row.path not in self._hidden}
+    def _take(self, chunk_ids: NDArray[np.int64], kind: type[_Row]) -> dict[int, _Row]:
+        found = _rows(self._base, chunk_ids, kind)
+        if self._hidden:
+            found = {chunk_id: row for chunk_id, row in found.items() if row.path not in self._hidden}
         if self._overlay is not None:
-            rows = map(make, zip(*self._overlay.take(chunk_ids, columns), strict=True))
-            found.update((row.chunk_id, row) for row in rows)
+            found.update(_rows(self._overlay, chunk_ids, kind))
         return found
+
+
+def _rows(rows: MappedRows, chunk_ids: NDArray[np.int64], kind: type[_Row]) -> dict[int, _Row]:
+    columns = rows.take(chunk_ids, kind._fields)
+    # What `kind._make` does, without a Python call for each row; the columns are those of `kind`.
+    made = map(partial(tuple.__new__, kind), zip(*columns, strict=True))
+    return dict(zip(columns[0], made, strict=True))
 
 
 def _mask(rows: pa.RecordBatch, scope: Scope, hidden: Collection[str]) -> pa.BooleanArray:
