@@ -46,7 +46,7 @@ def _at_size(size: int) -> Rows:
         dense = Path(folder) / "dense"
         choice = dense_build.build_primary(vectors, ids, dense, flat_max=10_000, min_recall=0.95)
         dense_build.write_secondary(vectors[:0], nothing, nothing, dense)
-        index, peers = DenseIndex.open(dense, choice.operating), Peers(vectors, ids, dense)
+        index, gather, selector = DenseIndex.open(dense, choice.operating), Gather(vectors, ids), Selector(dense, ids)
         for share in _SHARES:
             scope = np.sort(np.random.default_rng(1).choice(size, int(share * size), replace=False))
             for wanted in _WANTED:
@@ -58,8 +58,9 @@ def _at_size(size: int) -> Rows:
                     return float(np.mean(found))
 
                 ours: Find = partial(_ours, index)
-                mine, at, selected = recall(ours), *_selector(peers, recall, recall(ours))
-                times = _in_turns((ours, peers.gather, partial(peers.select, at)), asked)
+                mine = recall(ours)
+                at, selected = selector.tuned(recall, mine)
+                times = _in_turns((ours, gather.find, partial(selector.find, at)), asked)
                 peer = f"gather + dot {times[1]:.3f}, selector {times[2]:.3f}"
                 lists = f" with nprobe {at.nprobe}, k_factor {at.k_factor}" if at.nprobe else ""
                 note = f"recall {mine:.4f}; gather 1, selector {selected:.4f}{lists}"
@@ -68,60 +69,69 @@ def _at_size(size: int) -> Rows:
                 yield Row(f"scope, {size:,} vectors", measure, times[0], "CPU-ms p50", peer, ratio, note)
 
 
-class Peers:
-    """Vectors and an index as one has them without this product, with an array of ids beside."""
+class LookUp:
+    """Where ids are. Each peer has its own: none finds it in the cache because the other has just used it."""
 
-    def __init__(self, vectors: Matrix, ids: Ids, dense: Path) -> None:
+    def __init__(self, ids: Ids) -> None:
+        self.ids, self._order = ids.copy(), np.argsort(ids)
+        self._sorted = ids[self._order]
+
+    def __call__(self, wanted: Ids) -> Ids:
+        at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
+        found: Ids = self._order[at[self._sorted[at] == wanted]]
+        return found
+
+
+class Gather:
+    """Exact, over the vectors as they were given: float32."""
+
+    def __init__(self, vectors: Matrix, ids: Ids) -> None:
+        self._vectors, self._look_up = vectors, LookUp(ids)
+
+    def find(self, query: Matrix, allowed: Ids, wanted: int) -> Ids:
+        scope = self._look_up(allowed)
+        scores = self._vectors[scope] @ query
+        best = np.argpartition(-scores, wanted)[:wanted] if wanted < len(scope) else np.arange(len(scope))
+        found: Ids = self._look_up.ids[scope[best[np.argsort(-scores[best])]]]
+        return found
+
+
+class Selector:
+    """The whole index with a selector."""
+
+    def __init__(self, dense: Path, ids: Ids) -> None:
         import faiss
 
         faiss.omp_set_num_threads(1)
-        self._vectors, self._ids = vectors, ids
-        self._order = np.argsort(ids)
-        self._sorted = ids[self._order]
-        self._index = faiss.read_index(str(dense / f"{PRIMARY}.faiss"))
+        self._index, self._look_up = faiss.read_index(str(dense / f"{PRIMARY}.faiss")), LookUp(ids)
         lists = faiss.try_extract_index_ivf(self._index)
-        self.lists = 0 if lists is None else int(lists.nlist)
+        self._lists = 0 if lists is None else int(lists.nlist)
 
-    def gather(self, query: Matrix, allowed: Ids, wanted: int) -> Ids:
-        """Exact, over the vectors as they were given: float32."""
-        scope = self._positions(allowed)
-        scores = self._vectors[scope] @ query
-        best = np.argpartition(-scores, wanted)[:wanted] if wanted < len(scope) else np.arange(len(scope))
-        found: Ids = self._ids[scope[best[np.argsort(-scores[best])]]]
-        return found
-
-    def select(self, at: Operating, query: Matrix, allowed: Ids, wanted: int) -> Ids:
-        """The whole index with a selector."""
+    def find(self, at: Operating, query: Matrix, allowed: Ids, wanted: int) -> Ids:
         import faiss
 
-        keep = np.zeros(len(self._ids), bool)
-        keep[self._positions(allowed)] = True
+        keep = np.zeros(len(self._look_up.ids), bool)
+        keep[self._look_up(allowed)] = True
         bits = np.packbits(keep, bitorder="little")  # the selector reads these bits where they are
         params = _parameters(faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)), at)
         positions = self._index.search(query.reshape(1, -1), wanted, params=params)[1][0]
-        found: Ids = self._ids[positions[positions >= 0]]
+        found: Ids = self._look_up.ids[positions[positions >= 0]]
         return found
 
-    def _positions(self, allowed: Ids) -> Ids:
-        at = np.minimum(np.searchsorted(self._sorted, allowed), len(self._sorted) - 1)
-        found: Ids = self._order[at[self._sorted[at] == allowed]]
-        return found
+    def tuned(self, recall: Callable[[Find], float], wanted: float) -> tuple[Operating, float]:
+        """The smallest operating point that has this recall, or the widest; and what it has."""
+        if not self._lists:
+            return Operating(), recall(partial(self.find, Operating()))
+        for nprobe in (*(n for n in (16, 32, 64, 96, 128, 256) if n < self._lists), self._lists):
+            for k_factor in (2, 4, 8):
+                found = recall(partial(self.find, Operating(nprobe, k_factor)))
+                if found >= wanted - _SAME_RECALL:
+                    return Operating(nprobe, k_factor), found
+        return Operating(self._lists, 8), found
 
 
 def _ours(index: DenseIndex, query: Matrix, allowed: Ids, wanted: int) -> Ids:
     return index.search(query, wanted, allowed)[0]
-
-
-def _selector(peers: Peers, recall: Callable[[Find], float], wanted: float) -> tuple[Operating, float]:
-    """The smallest operating point of a selector that has this recall, or the widest; and what it has."""
-    if not peers.lists:
-        return Operating(), recall(partial(peers.select, Operating()))
-    for nprobe in (*(n for n in (16, 32, 64, 96, 128, 256) if n < peers.lists), peers.lists):
-        for k_factor in (2, 4, 8):
-            found = recall(partial(peers.select, Operating(nprobe, k_factor)))
-            if found >= wanted - _SAME_RECALL:
-                return Operating(nprobe, k_factor), found
-    return Operating(peers.lists, 8), found
 
 
 def _in_turns(finds: Sequence[Find], asked: Sequence[tuple[Matrix, Ids, int]]) -> list[float]:
