@@ -7,6 +7,7 @@ small index of the same kind.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from codeintel_core.embedding.contract import Matrix
 
 _ROWS = 4096  # gathered at once: 3 MB of 384 float16, and no more for a larger scope
+Found = tuple[Matrix, NDArray[np.int64]]
 
 
 class Gatherer:
@@ -26,9 +28,10 @@ class Gatherer:
 
         self._index = index  # the codes are its memory
         self._stored = faiss.downcast_index(index.refine_index)
-        self._codes = _codes(self._stored)
+        self._codes = _codes(self._stored, index.ntotal)
+        self._blocks = threading.local()
 
-    def search(self, query: Matrix, k: int, positions: NDArray[np.int64]) -> tuple[Matrix, NDArray[np.int64]]:
+    def search(self, query: Matrix, k: int, positions: NDArray[np.int64]) -> Found:
         """The best `k` of the distinct positions: scores (float32) and positions, best first, ties as they were given.
 
         Args:
@@ -36,35 +39,42 @@ class Gatherer:
             k: number of results, at most one for each position.
             positions: int64 (n,), each within the index.
         """
-        import faiss
-
-        kept = self._stored
-        scores, found = [], []
-        for first in range(0, len(positions), _ROWS):
-            some = positions[first : first + _ROWS]
-            block = faiss.IndexScalarQuantizer(kept.d, kept.sq.qtype, kept.metric_type)
-            block.codes.resize(len(some) * block.code_size)
-            block.ntotal = len(some)
-            self._codes.take(some, 0, out=_codes(block), mode="clip")  # "raise" copies once more
-            best, rows = _nearest(block, query, min(k, len(some)))
-            scores.append(best)
-            found.append(some[rows])
-        if len(scores) == 1:
+        blocks = range(0, len(positions), _ROWS)
+        scores, found = zip(*(self._scan(query, k, positions[at : at + _ROWS]) for at in blocks), strict=True)
+        if len(blocks) == 1:
             return scores[0], found[0]
         every = np.concatenate(scores)
         order = np.argsort(-every, kind="stable")[:k]
         return every[order], np.concatenate(found)[order]
 
+    def _scan(self, query: Matrix, k: int, positions: NDArray[np.int64]) -> Found:
+        index, codes = self._block()
+        self._codes.take(positions, 0, out=codes[: len(positions)], mode="clip")  # "raise" copies once more
+        index.ntotal = len(positions)
+        scores, rows = _nearest(index, query, min(k, len(positions)))
+        return scores, positions[rows]
 
-def _codes(index: Any) -> NDArray[np.uint8]:
-    """The index's codes where they lie: uint8 (ntotal, code_size), valid as long as the index."""
+    def _block(self) -> tuple[Any, NDArray[np.uint8]]:
+        """This thread's small index, and its codes to be filled: uint8 (_ROWS, code_size)."""
+        import faiss
+
+        if not hasattr(self._blocks, "codes"):
+            kept = self._stored
+            self._blocks.index = faiss.IndexScalarQuantizer(kept.d, kept.sq.qtype, kept.metric_type)
+            self._blocks.index.codes.resize(_ROWS * kept.code_size)
+            self._blocks.codes = _codes(self._blocks.index, _ROWS)
+        return self._blocks.index, self._blocks.codes
+
+
+def _codes(index: Any, rows: int) -> NDArray[np.uint8]:
+    """The index's codes where they lie: uint8 (rows, code_size), valid as long as the index."""
     import faiss
 
     codes: NDArray[np.uint8] = faiss.rev_swig_ptr(index.codes.data(), index.codes.size())
-    return codes.reshape(index.ntotal, index.code_size)
+    return codes.reshape(rows, index.code_size)
 
 
-def _nearest(index: Any, query: Matrix, k: int) -> tuple[Matrix, NDArray[np.int64]]:
+def _nearest(index: Any, query: Matrix, k: int) -> Found:
     """FAISS's best `k`, where of equal scores the earlier rows count as better; its heap keeps any of them."""
     asked = min(k + 1, index.ntotal)
     scores, rows = index.search(query, asked)
