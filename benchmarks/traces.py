@@ -140,6 +140,7 @@ _SYNTHETIC = """
 WITH numbered AS (SELECT range + {first} AS i, hash(range + {first}) AS h FROM range({rows}))
 SELECT printf('00000000-0000-0000-0000-%012d', i) AS trace_id, trace_id AS run_id, 's' || h % 1000 AS session_id,
     md5(i::VARCHAR) AS otel_trace_id, if(h % 3 = 0, 'answer', 'search') AS operation, 'rest' AS surface,
+    'bench' AS machine,
     TIMESTAMPTZ '{day} 00:00:00+00' + to_microseconds((h % 86400000000)::BIGINT) AS asked_at,
     'question ' || h % 5000 || ' about the code' AS query, left(md5(query), 16) AS query_digest,
     'natural' AS query_kind, '{{}}' AS scope, 'hybrid' AS mode,
