@@ -22,8 +22,7 @@ from codeintel_core.indexes.gather import Gatherer
 from codeintel_core.telemetry import step
 
 Ids = NDArray[np.int64]
-_GATHER_SHARE = 0.06  # of positions: up to here gathering them is faster than lists of codes with a selector; a flat
-# index with a selector is as fast as gathering, whatever the share
+_GATHER_SHARE = 0.06  # of positions: up to here gathering them is faster than a selector
 PRIMARY, SECONDARY = "primary", "secondary"
 
 
@@ -53,8 +52,8 @@ class Shard:
         return self.ids[order], order
 
     @cached_property
-    def _gatherer(self) -> Gatherer:
-        return Gatherer(self._index)
+    def _gatherer(self) -> Gatherer | None:
+        return Gatherer.of(self._index)
 
     def _positions(self, ids: Ids) -> Ids:
         """Where these ids are, by rising id; without those that are not here. Costs follow `ids`, not the index."""
@@ -150,9 +149,9 @@ class Shard:
         positions = self._positions(allowed)
         if alive is not None:
             positions = positions[alive[positions]]
-        if self._lists and 0 < len(positions) <= _GATHER_SHARE * len(self.ids):
+        if 0 < len(positions) <= _GATHER_SHARE * len(self.ids) and (gatherer := self._gatherer):
             _one_thread()
-            scores, positions = self._gatherer.search(query, min(k, len(positions)), positions)
+            scores, positions = gatherer.search(query, min(k, len(positions)), positions)
             return scores.reshape(1, -1), self.ids[positions].reshape(1, -1)
         keep = np.zeros(len(self.ids), bool)
         keep[positions] = True

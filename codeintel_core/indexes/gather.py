@@ -1,8 +1,8 @@
-"""Exact search of some positions of a refined FAISS index: their vectors are gathered as stored and searched alone.
+"""Exact search of some positions of a FAISS index: their vectors are gathered as they are stored and searched alone.
 
-A refined index keeps, beside the codes of its lists, each vector in float16. Decoding those with NumPy, or one by one
-with `reconstruct`, takes ten times as long as FAISS's own scan of them: so the bytes of the asked positions go into a
-small index of the same kind.
+A flat index keeps each vector in float16, and so does a refined one beside the codes of its lists. Decoding those with
+NumPy, or one by one with `reconstruct`, takes ten times as long as FAISS's own scan of them: so the bytes of the asked
+positions go into a small index of the same kind.
 """
 
 from __future__ import annotations
@@ -22,14 +22,21 @@ Found = tuple[Matrix, NDArray[np.int64]]
 class Gatherer:
     """Reads the vectors of one FAISS index where they lie, mapped or not; safe from several threads."""
 
-    def __init__(self, index: Any) -> None:
-        """`index`: an `IndexRefine` over an `IndexScalarQuantizer` that needs no training, not empty."""
+    def __init__(self, index: Any, stored: Any) -> None:
+        """`stored`: the part of `index` that holds its vectors: see `of`."""
+        self._index = index  # the codes are its memory
+        self._stored = stored
+        self._codes = _codes(stored, index.ntotal)
+        self._blocks = threading.local()
+
+    @classmethod
+    def of(cls, index: Any) -> Gatherer | None:
+        """The gatherer of an index that is not empty; None when it stores no float16, as older flat ones."""
         import faiss
 
-        self._index = index  # the codes are its memory
-        self._stored = faiss.downcast_index(index.refine_index)
-        self._codes = _codes(self._stored, index.ntotal)
-        self._blocks = threading.local()
+        stored = faiss.downcast_index(index.refine_index) if isinstance(index, faiss.IndexRefine) else index
+        is_float16 = isinstance(stored, faiss.IndexScalarQuantizer) and stored.sq.qtype == faiss.ScalarQuantizer.QT_fp16
+        return cls(index, stored) if is_float16 else None
 
     def search(self, query: Matrix, k: int, positions: NDArray[np.int64]) -> Found:
         """The best `k` of the distinct positions: scores (float32) and positions, best first, ties as they were given.

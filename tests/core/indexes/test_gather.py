@@ -1,4 +1,4 @@
-"""Few allowed chunks of a refined index: the result is that of a brute-force search, ties and tombstones included."""
+"""Few allowed chunks: the result is that of a brute-force search, ties and tombstones included."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from codeintel_core.indexes.dense import PRIMARY, DenseIndex, Operating, Shard
 _VECTORS, _DIMENSION = 2000, 16
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A refined primary in which every vector occurs four times, under ids in no order, a tenth of them gone."""
+@pytest.fixture(scope="module", params=["SQfp16", "IVF4,PQ8x4fs,Refine(SQfp16)"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A primary in which every vector occurs four times, under ids in no order, a tenth of them gone."""
     random = np.random.default_rng(4)
     vectors = np.tile(random.normal(size=(_VECTORS // 4, _DIMENSION)).astype(np.float32), (4, 1))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    index = faiss.index_factory(_DIMENSION, "IVF4,PQ8x4fs,Refine(SQfp16)", faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(_DIMENSION, request.param, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
     ids = random.choice(1 << 62, _VECTORS, replace=False)
@@ -57,3 +57,12 @@ def test_a_small_scope_is_searched_exactly_whatever_ties(
 def test_a_scope_with_nothing_of_the_index_finds_nothing(folder: Path) -> None:
     index = DenseIndex.open(folder, Operating(1, 1))
     assert index.search(np.eye(1, _DIMENSION, dtype=np.float32)[0], 5, np.array([1, 2]))[0].tolist() == []
+
+
+def test_an_older_flat_index_of_float32_is_searched_with_a_selector() -> None:
+    vectors = np.eye(40, _DIMENSION, dtype=np.float32)
+    index = faiss.IndexFlatIP(_DIMENSION)
+    index.add(vectors)
+    assert gather.Gatherer.of(index) is None
+    found = Shard(index, np.arange(40)).search_within(vectors[3:4], 5, np.array([3, 7]), None, Operating())[1]
+    assert found.tolist() == [[3, 7]]
