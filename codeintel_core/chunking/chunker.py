@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from codeintel_core.chunking.classes import class_of
 from codeintel_core.chunking.languages import Language, language_of
@@ -26,18 +27,19 @@ _KINDS = dict.fromkeys((*CLASSES, "type"), "class") | {"macro": "function", "key
 
 
 def chunk_file(
-    repo: str, path: str, blob: str, data: bytes, tokens: TokenCounter, max_tokens: int, max_file_bytes: int
-) -> FileChunks:
+    repo: str, path: str, blob: str, data: bytes, tokens: TokenCounter, max_tokens: int, max_file_bytes: int,
+    purged: Sequence[tuple[int, int]] = (),
+) -> FileChunks:  # fmt: skip
     """Chunks and symbols of one file; a file that is not indexed comes back with its `skip_reason`.
 
     Any bytes are accepted and nothing is raised for their content: what the grammar cannot read is cut by lines.
-    Secrets are masked before anything else looks at the content, byte for byte, so spans are those of the blob.
+    Secrets and the `purged` spans of `data` are masked before it is cut, byte for byte, so spans are those of the blob.
     """
     language = language_of(path, data[:_BINARY_PEEK_BYTES])
     file_class = class_of(path, language, data[:max_file_bytes])
     if reason := _skip_reason(data, file_class, max_file_bytes):
         return _skipped(path, blob, len(data), language.name, file_class, reason)
-    data, redactions = redact_bytes(data)
+    data, redactions = redact_bytes(data, purged)
     encoding = _encoding(data)
     lines = Lines(data, encoding, tokens)
     outline, pieces = _cut(language, data, lines, max_tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from codeintel_core.catalog import Catalog, ChunkRow
 from codeintel_core.chunking.rows import FileRow
 from codeintel_core.deadline import Deadline
-from codeintel_core.errors import CodeIntelError, GenerationCorrupt
+from codeintel_core.errors import CodeIntelError, GenerationCorrupt, GitFailed
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.generations.kept import Kept
 from codeintel_core.generations.leases import ReaderLease
@@ -101,12 +101,33 @@ class Generation:
         What was purged since the generation was built is masked, and chunks of files that were purged are left out.
         """
         rows, purged = self.catalog.hydrate(chunk_ids, scope), self._masks.purged_now()
-        if purged is None or not rows:
-            return rows
+        return rows if purged is None or not rows else self._purged(rows, purged)
+
+    def changed_by_purges(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow | None]:
+        """Of `hydrate` the chunks that are shown otherwise than they were indexed; None where it leaves one out."""
+        if (purged := self._masks.purged_now()) is None or not chunk_ids:
+            return {}
+        rows = self.catalog.hydrate(chunk_ids, scope)
+        shown = self._purged(rows, purged)
+        return {at: shown.get(at) for at, row in rows.items() if shown.get(at) != row}
+
+    def _purged(self, rows: Mapping[int, ChunkRow], purged: PurgeList) -> dict[int, ChunkRow]:
+        """The rows masked by the list: their files as a whole, then each thing that a row says by itself.
+
+        A purged text may begin in another chunk, or reach over a secret that is masked in the row. By whole files the
+        row then says what is read there, and what the next build says.
+        """
         rows = {at: row for at, row in rows.items() if not purged.skips(self.repo, row.path, row.blob)}
+        if not purged.texts and not purged.patterns:
+            return rows
+        files: dict[str, bytes] = {}
+        with suppress(GitFailed), step("hydrate.purged", chunks=len(rows)) as current:
+            files = self._masked(row.path for row in rows.values())
+            current.set(files=len(files))
+        rows = {at: _as_in(files.get(row.path), row) for at, row in rows.items()}
         if not purged.patterns:  # which may ask for the beginning or end of a text
             texts = "\n".join([getattr(row, name) for row in rows.values() for name in _SAID])
-            if not purged.mask(texts.encode("utf-8", "replace"))[1]:  # nearly always: one look at all takes a fraction
+            if not purged.spans(texts.encode("utf-8", "replace")):  # nearly always: one look at all takes a fraction
                 return rows
         return {at: _without(row, purged) for at, row in rows.items()}
 
@@ -255,6 +276,14 @@ class Generation:
                     index.close()
             if self._lease is not None:
                 self._lease.give_back()
+
+
+def _as_in(data: bytes | None, row: ChunkRow) -> ChunkRow:
+    """The row with its text as the whole file has it; as it is where that was not read."""
+    if data is None or len(data) < row.end_byte:
+        return row
+    text = data[row.start_byte : row.end_byte].decode(row.encoding, "replace")
+    return row if text == row.text else row._replace(text=text)
 
 
 def _without(row: ChunkRow, purged: PurgeList) -> ChunkRow:

@@ -30,7 +30,7 @@ class Masks:
 
     def data(self, data: bytes) -> bytes:
         """The whole content of a file."""
-        return redact_bytes(self._purged.get().mask(data)[0])[0]
+        return redact_bytes(data, self._purged.get().spans(data))[0]
 
     def hides(self, path: str, blob: str) -> bool:
         """Whether a file was purged as a whole."""

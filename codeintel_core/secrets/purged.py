@@ -13,9 +13,9 @@ import re2
 
 from codeintel_core import durable
 from codeintel_core.secrets.fingerprint import Fingerprint
+from codeintel_core.secrets.redaction import mask_spans
 
 SKIP_REASON = "purged"
-_MASK = b"*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,17 @@ class PurgeList:
         """Whether a file is not read."""
         return (repo, path) in self.paths or blob in self.blobs
 
+    def spans(self, data: bytes) -> list[tuple[int, int]]:
+        """Where purged texts stand, as byte offsets (start, end); they may overlap."""
+        return [span for finder in self._finders for span in finder(data)]
+
     def mask(self, data: bytes) -> tuple[bytes, int]:
-        """`data` with purged texts as `*`, line breaks kept, and how many there were."""
-        spans = [span for finder in self._finders for span in finder(data)]
-        return masked(data, spans), len(spans)
+        """`data` with purged texts as `*`, line breaks kept, and how many there were.
+
+        Not for what files hold: their secrets are masked in the same look (`redact_bytes`).
+        """
+        spans = self.spans(data)
+        return mask_spans(data, spans), len(spans)
 
 
 def load(path: Path) -> PurgeList:
@@ -132,16 +139,6 @@ def pattern_finder(pattern: str) -> Callable[[bytes], Iterator[tuple[int, int]]]
         return (match.span() for match in compiled.finditer(data) if match.end() > match.start())
 
     return find
-
-
-def masked(data: bytes, spans: list[tuple[int, int]]) -> bytes:
-    """`data` with the bytes of the spans replaced, line breaks kept."""
-    if not spans:
-        return data
-    out = bytearray(data)
-    for start, end in spans:
-        out[start:end] = b"\n".join(_MASK * len(line) for line in bytes(out[start:end]).split(b"\n"))
-    return bytes(out)
 
 
 def _text_finder(text: Fingerprint) -> Callable[[bytes], Iterator[tuple[int, int]]]:

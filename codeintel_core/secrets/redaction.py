@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import re2
 
 from codeintel_core.secrets.rules import PEM, PEM_HINT, RULES, Rule
 
-SECRETS_VERSION = 1
+SECRETS_VERSION = 2
 """Raised whenever the same text would be masked differently."""
 
 _MASK = ord("*")
@@ -50,8 +50,28 @@ def redact(text: str) -> tuple[str, int]:
     return (masked.decode("utf-8", "surrogatepass"), count) if count else (text, 0)
 
 
-def redact_bytes(data: bytes) -> tuple[bytes, int]:
-    """The content of a file, in any encoding that extends ASCII, with secrets masked, and how many."""
+def redact_bytes(data: bytes, also: Sequence[tuple[int, int]] = ()) -> tuple[bytes, int]:
+    """The content of a file, in any encoding that extends ASCII, with secrets masked, and how many.
+
+    Args:
+        data: as it is: another mask may hide the name or the form that tells a secret.
+        also: spans of `data` that are masked as well, such as those of `PurgeList.spans`; each counts as one.
+    """
+    shown, count = _redacted(data)
+    return mask_spans(shown, also), count + len(also)
+
+
+def mask_spans(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
+    """`data` with the bytes of the spans (start, end) as `*`, line breaks kept."""
+    if not spans:
+        return data
+    out = bytearray(data)
+    for start, end in spans:
+        out[start:end] = b"\n".join(b"*" * len(line) for line in bytes(out[start:end]).split(b"\n"))
+    return bytes(out)
+
+
+def _redacted(data: bytes) -> tuple[bytes, int]:
     compiled = _compiled()
     hits = compiled.hints.Match(data) if len(data) >= _MIN_BYTES else None
     if not hits:

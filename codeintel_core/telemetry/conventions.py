@@ -67,6 +67,7 @@ KINDS = frozenset(
         "retrieve.cocitation",
         "fuse.scores",
         "hydrate.catalog",
+        "hydrate.purged",
         "rank.priors",
         "rank.select",
         "cache.results",

@@ -97,7 +97,8 @@ def _chunked(build: Build, ran: Ran) -> tuple[pa.Table, pa.Table, pa.Table]:
     chunk = ChunkFiles(build.plan.repo, build.contract.max_tokens - HEADER_TOKENS, settings.max_file_bytes)
     blobs = build.git.blobs(entry.blob for entry in readable)
     sources = (
-        Source(entry.path, entry.blob, *gone.mask(content)) for entry, (_, content) in zip(readable, blobs, strict=True)
+        Source(entry.path, entry.blob, content, gone.spans(content))
+        for entry, (_, content) in zip(readable, blobs, strict=True)
     )
     found: list[tuple[pa.Table, ...]] = [(files_table([one.file for one in unread]), *_NOTHING)]
     done = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +40,8 @@ class Source(NamedTuple):
     path: str
     blob: str
     data: bytes
-    masks: int
-    """Values in it that were purged."""
+    purged: Sequence[tuple[int, int]]
+    """Spans of it that were purged (`PurgeList.spans`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,10 @@ class ChunkFiles:
         return _tables([self._chunked(source) for source in batch])
 
     def _chunked(self, source: Source) -> FileChunks:
-        found = chunk_file(
-            self.repo, source.path, source.blob, source.data, _counter(), self.max_tokens, self.max_file_bytes
-        )
-        if not source.masks:
-            return found
-        return replace(found, file=replace(found.file, redactions=found.file.redactions + source.masks))
+        return chunk_file(
+            self.repo, source.path, source.blob, source.data, _counter(), self.max_tokens, self.max_file_bytes,
+            source.purged,
+        )  # fmt: skip
 
 
 def crashed(batch: Sequence[Source]) -> tuple[pa.Table, ...]:

@@ -10,7 +10,8 @@ import orjson
 import re2
 
 from codeintel_core.errors import InvalidRequest
-from codeintel_core.secrets.purged import masked, pattern_finder
+from codeintel_core.secrets.purged import pattern_finder
+from codeintel_core.secrets.redaction import mask_spans
 
 MIN_TEXT_CHARS = 8
 _MIN_LINE_CHARS = 16
@@ -29,7 +30,7 @@ class Needle:
 
     def mask(self, data: bytes) -> bytes:
         """`data` of the same length without it."""
-        return masked(data, self.spans(data))
+        return mask_spans(data, self.spans(data))
 
     def mask_text(self, text: str) -> str:
         """The same for text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import accumulate, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codeintel_core.chunking import FileChunks, chunk_file, skipped_file
+from codeintel_core.home import Home
+from codeintel_core.repository.masks import Masks
 from codeintel_core.schemas import CHUNKS, FILES, SYMBOLS
+from codeintel_core.secrets import purged
+from codeintel_core.secrets.purged import PurgeList
+from tests.core.secrets.planted import PASSWORD
 
 from .test_spans import SAMPLES
 
@@ -53,6 +59,18 @@ def check(result: FileChunks, data: bytes, max_tokens: int = MAX_TOKENS) -> None
         assert all(number in covered for number, line in enumerate(lines, 1) if line.strip())
     ids = {chunk.chunk_id for chunk in result.chunks}
     assert set(result.symbols.chunk_id) <= ids
+
+
+@pytest.mark.parametrize("pattern", ["password", "(?s)LIMIT.*pass", "é+", "(?s)}.def pay.*"])
+def test_what_is_purged_is_cut_as_it_is_read(pattern: str, tmp_path: Path) -> None:
+    data = f'# é\nLIMITS = {{1: 2,\n3: 4}}\ndef pay():\n    password = "{PASSWORD}"\n'.encode()
+    home, gone = Home(tmp_path), PurgeList(patterns=(pattern,))
+    purged.save(home.purged, gone)
+    shown = Masks(home.repository("shop").mirror).data(data)
+    result = chunk_file("repo", "a.py", "blob", data, WordTokens(), 8, 1_000_000, gone.spans(data))
+    check(result, shown, 8)
+    assert len(result.chunks) > 1
+    assert result.file.redactions == 2
 
 
 PATHS = st.sampled_from([*SAMPLES, "Makefile", "notes.txt", "a.proto", "noname"])

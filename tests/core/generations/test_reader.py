@@ -269,6 +269,33 @@ def test_kept_generations_are_listed_oldest_first(
     assert current_id(at) == newer.name
 
 
+def test_a_purged_text_that_begins_in_another_chunk_is_masked_as_it_is_read(home: Home, published: Path) -> None:
+    generation = RepositoryReader(home.repository("demo")).acquire()
+    assert generation.lexical is not None
+    ids = generation.lexical.chunk_ids.tolist()
+    purged.save(home.purged, PurgeList(patterns=(r"(?s)\.write\(.*def torn_\w+",)))
+    changed = generation.changed_by_purges(ids, Scope())
+    assert {row.symbol for row in changed.values() if row} == {"Ledger.append", "torn_lines"}
+    rows = generation.hydrate(ids, Scope())
+    assert all(rows[at] == row for at, row in changed.items())
+    assert all(generation.matching(list(rows.values())))
+    assert "torn_lines" not in "".join(row.text for row in rows.values())
+    purged.save(home.purged, PurgeList(paths=frozenset({("demo", "src/queue.go")})))
+    assert list(generation.changed_by_purges(ids, Scope()).values()) == [None]
+    generation.release()
+
+
+def test_without_its_mirror_a_purge_masks_each_chunk(home: Home, published: Path) -> None:
+    generation = RepositoryReader(home.repository("demo")).acquire()
+    assert generation.lexical is not None
+    home.repository("demo").mirror.rename(home.root / "gone")
+    purged.save(home.purged, PurgeList(patterns=("torn_lines",)))
+    rows = generation.hydrate(generation.lexical.chunk_ids.tolist(), Scope())
+    assert len(rows) == 7
+    assert "def **********(path):" in "".join(row.text for row in rows.values())
+    generation.release()
+
+
 def test_a_purge_of_how_a_text_begins_masks_each_text(home: Home, published: Path) -> None:
     generation = RepositoryReader(home.repository("demo")).acquire()
     assert generation.lexical is not None

@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeintel_core.secrets import purged
+from codeintel_core.secrets import purged, redact_bytes
 from codeintel_core.secrets.fingerprint import Fingerprint
 from codeintel_core.secrets.purged import PurgeList
+from tests.core.secrets.planted import PASSWORD, private_key
 
 _BYTES = st.binary(max_size=300)
+_LINE = f'password = "{PASSWORD}"  # of ada'
+_KEY = private_key()
 
 
 @given(_BYTES, st.binary(min_size=1, max_size=40), _BYTES)
@@ -53,6 +56,26 @@ def test_the_list_is_stored_without_the_text(tmp_path: Path) -> None:
 def test_masks_keep_line_breaks() -> None:
     masked, _ = PurgeList((Fingerprint.of(b"one\ntwo"),)).mask(b"zero one\ntwo three")
     assert masked == b"zero ***\n*** three"
+
+
+@pytest.mark.parametrize(
+    ("data", "pattern", "shown"),
+    [
+        (_LINE, "password", f'******** = "{"*" * len(PASSWORD)}"  # of ada'),
+        (_LINE, PASSWORD[3:7], f'password = "{"*" * len(PASSWORD)}"  # of ada'),
+        (_LINE, f"password = .{PASSWORD[:4]}", f'{"*" * (12 + len(PASSWORD))}"  # of ada'),
+        (_LINE, f"{PASSWORD[-4:]}.  # of", f'password = "{"*" * (len(PASSWORD) + 7)} ada'),
+        (f"begin\n{_LINE}\nend of it", "(?s)n\n.*\nend", f"begi*\n{'*' * len(_LINE)}\n*** of it"),
+        (_KEY, "BEGIN RSA PRIVATE KEY", "-----" + "*" * 21 + "-----"),
+    ],
+    ids=["the name", "within the value", "over its start", "over its end", "over its lines", "the mark of a key"],
+)
+def test_a_purged_text_and_a_secret_hide_neither_from_the_other(data: str, pattern: str, shown: str) -> None:
+    masked, count = redact_bytes(data.encode(), PurgeList(patterns=(pattern,)).spans(data.encode()))
+    assert masked.decode().startswith(shown)
+    assert count == 2
+    assert not any(line in masked.decode() for line in (PASSWORD, *_KEY.splitlines()[1:-1]))
+    assert list(map(len, masked.split(b"\n"))) == list(map(len, data.encode().split(b"\n")))
 
 
 def test_an_empty_text_has_no_fingerprint() -> None:
