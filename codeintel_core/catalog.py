@@ -29,8 +29,10 @@ from codeintel_core.patterns import Pattern
 from codeintel_core.scope import Scope
 from codeintel_core.symbol_table import SymbolTable, is_unicode
 
-__all__ = ["FILE_NAME", "OVERLAY_NAME", "Catalog", "ChunkPlace", "ChunkRow", "build", "extend"]
+__all__ = ["FILE_NAME", "OVERLAY_NAME", "Catalog", "ChunkPlace", "ChunkRow", "Match", "build", "extend"]
 
+Match = tuple[int, int, bool, str]
+"""A chunk that matches a pattern: chunk_id, how often, whether its name or signature does, file class."""
 FILE_NAME, OVERLAY_NAME = "catalog.duckdb", "catalog_overlay.duckdb"
 _GONE_NAME = "catalog_overlay_gone.arrow"  # the overlay's table `gone`, read without starting DuckDB
 _MAGIC, _MAGIC_AT = b"DUCK", 8
@@ -214,10 +216,8 @@ class Catalog:
         found = {(row.chunk_id, row.name, row.symbol) for row in rows}
         return sorted(found, key=lambda row: (len(row[2]), row[0], row[1], row[2]))[:limit]
 
-    def matching(
-        self, pattern: Pattern, scope: Scope, limit: int, deadline: Deadline
-    ) -> list[tuple[int, int, bool, str]]:
-        """Chunks whose text matches: (chunk_id, matches, whether its name or signature does, file class), best first.
+    def matching(self, pattern: Pattern, scope: Scope, limit: int, deadline: Deadline) -> list[Match]:
+        """Chunks whose text matches, best first.
 
         Raises:
             DeadlineExceeded: the scan was stopped at the deadline.

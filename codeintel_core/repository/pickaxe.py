@@ -18,6 +18,7 @@ from codeintel_core.errors import GitFailed, InvalidRequest
 from codeintel_core.repository.bounded import bounded_git
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.masks import Masks
+from codeintel_core.secrets.redaction import MASK
 
 IsShown = Callable[[str, str], bool]
 """Whether the content of (path, blob) may be looked at."""
@@ -25,7 +26,6 @@ _LIST_BYTES = 20_000_000
 _RAW = re.compile(r"\n?:(\d{6}) (\d{6}) ([0-9a-f]{40,64}) ([0-9a-f]{40,64}) ([A-Z])\d*")
 _FILE_MODES = ("100644", "100755")
 _SPECIAL = re.compile(r"([.\[\\()*+?{|^$])")
-_MASK = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def check(text: str) -> None:
     """Raise `InvalidRequest` for a text that cannot be looked for."""
     if "\n" in text or "\0" in text:
         raise InvalidRequest("text is looked for within lines; it has no line ends and no NUL")
-    if not text.strip(_MASK):
+    if not text.strip(MASK):
         raise InvalidRequest("text needs another character than '*', which masked values are written with")
 
 
@@ -48,7 +48,7 @@ def option(text: str) -> str:
     """The option of `git log` that lets every commit through which may count; raises `InvalidRequest`."""
     check(text)
     # Masks are asterisks, so only what stands between them is also in the file as it is.
-    piece = max(text.split(_MASK), key=len)
+    piece = max(text.split(MASK), key=len)
     return "-G" + _SPECIAL.sub(r"\\\1", piece)
 
 

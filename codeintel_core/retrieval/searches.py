@@ -6,7 +6,7 @@ A new channel is a function here and a line in `SEARCHES`; its modes are in `mod
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,7 +14,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from codeintel_core.analysis import weighted_terms
-from codeintel_core.catalog import ChunkRow
+from codeintel_core.catalog import ChunkRow, Match
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.embedding.sparse.contract import SparseEncoder
@@ -42,6 +42,7 @@ from codeintel_core.retrieval.channels import (
 from codeintel_core.retrieval.fusion import Ranked
 from codeintel_core.retrieval.profile import QueryProfile
 from codeintel_core.scope import Scope
+from codeintel_core.secrets.redaction import MASK
 from codeintel_core.telemetry import step
 from codeintel_core.vector_engine.protocol import VectorEngine
 
@@ -255,7 +256,7 @@ def _matching(request: Request) -> Ranked:
                     request.notes.append(
                         f"more than {_MAX_MATCHING} chunks of '{generation.manifest.repo}' match; the rest is left out"
                     )
-                for chunk_id, count, is_named, file_class in rows:
+                for chunk_id, count, is_named, file_class in _as_shown(rows, pattern, generation):
                     score = 1 + is_named + 0.5 * (file_class == "source") + 0.5 * min(count, _OFTEN) / _OFTEN
                     scores[chunk_id] = scores.get(chunk_id, 0.0) + score
                     request.owners[chunk_id] = generation
@@ -265,6 +266,27 @@ def _matching(request: Request) -> Ranked:
             request.notes.append(_cut("the text", request.generations[searched:]))
             break
     return merge(np.array(list(scores), np.int64), np.array(list(scores.values()), np.float32), _MAX_MATCHING)
+
+
+def _as_shown(rows: Sequence[Match], pattern: Pattern, generation: Generation) -> Iterator[Match]:
+    """The matches as what may be shown has them: nobody finds out what was purged by guessing at it."""
+    changed = generation.changed_by_purges([row[0] for row in rows], Scope())
+    for row in rows:
+        if row[0] not in changed:
+            yield row
+        elif (chunk := changed[row[0]]) is not None and (count := _certain(pattern, chunk.text)):
+            is_named = any(_certain(pattern, text) for text in (chunk.name, chunk.signature))
+            yield chunk.chunk_id, count, is_named, chunk.file_class
+
+
+def _certain(pattern: Pattern, masked: str) -> int:
+    """How many matches there are whatever the masks hide.
+
+    One with a mask in it or beside it does not count: `x(a|\\*)` matches what is masked anyway, and the index only if
+    the guess is right.
+    """
+    spans = pattern.spans(masked, _MAX_MATCHING)
+    return sum(MASK not in masked[max(start - 1, 0) : end + 1] for start, end in spans)
 
 
 SEARCHES: dict[str, Callable[[Request, Resources], Start]] = {

@@ -16,7 +16,9 @@ from codeintel_core.secrets.rules import PEM, PEM_HINT, RULES, Rule
 SECRETS_VERSION = 2
 """Raised whenever the same text would be masked differently."""
 
-_MASK = ord("*")
+MASK = "*"
+"""What stands for each byte that is masked."""
+_MASK = ord(MASK)
 _MIN_BYTES = 11
 _KEY_TEXT = re.compile(rb"\\[nrt]|[A-Za-z0-9+/=]{2,}")
 
@@ -67,7 +69,7 @@ def mask_spans(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
         return data
     out = bytearray(data)
     for start, end in spans:
-        out[start:end] = b"\n".join(b"*" * len(line) for line in bytes(out[start:end]).split(b"\n"))
+        out[start:end] = b"\n".join(bytes([_MASK]) * len(line) for line in bytes(out[start:end]).split(b"\n"))
     return bytes(out)
 
 

@@ -19,6 +19,8 @@ from codeintel_core.retrieval.engine import SearchEngine, SearchResult
 from codeintel_core.retrieval.modes import Mode, phrases
 from codeintel_core.retrieval.profile import profile
 from codeintel_core.scope import Scope
+from codeintel_core.secrets import purged
+from codeintel_core.secrets.purged import PurgeList
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, run
 from tests import tiny_splade
@@ -43,6 +45,15 @@ def generation(tmp_path_factory: pytest.TempPathFactory, splade: LocalSparseEnco
     reader = RepositoryReader(home.repository("demo"))
     yield reader.acquire()
     reader.close()
+
+
+@pytest.fixture
+def purging(generation: Generation) -> Iterator[Generation]:
+    """`generation` while a purge of what one of its chunks says is going on."""
+    at = Home(generation.git.path.parent.parent.parent).purged
+    purged.save(at, PurgeList(patterns=(r"ledger\.old",)))
+    yield generation
+    at.unlink()
 
 
 Open = Callable[..., SearchEngine]
@@ -166,6 +177,38 @@ def test_a_match_may_span_lines_and_a_scope_holds(opened: Open, generation: Gene
     assert narrowed.hits == []
     tests = _search(opened(), "append", generation, Mode.EXACT, Scope(include_tests=False, include_generated=False))
     assert {hit.chunk.path for hit in tests.hits} == {"src/ledger.py"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "query", "found"),
+    [
+        (Mode.REGEX, r"ledger\.old", []),  # what was purged
+        (Mode.REGEX, "rename.'l", []),  # how it begins
+        (Mode.REGEX, r"rename\('(l|\*)", []),  # what is shown matches, whatever it is
+        (Mode.REGEX, r"rename\('(x|\*)", []),
+        (Mode.REGEX, r"rename\('\b", []),  # whether there is a letter beside the match
+        (Mode.REGEX, r"rename\('\B", []),
+        (Mode.REGEX, r"path\.rename|old", ["rotate_ledger"]),
+        (Mode.REGEX, "ledger", ["rotate_ledger"]),
+        (Mode.EXACT, "ledger.old", []),
+        (Mode.EXACT, "path.rename", ["rotate_ledger"]),
+    ],
+)
+def test_what_was_purged_is_not_found_by_guessing(
+    opened: Open, purging: Generation, mode: Mode, query: str, found: list[str]
+) -> None:
+    """Though the index of before the purge still serves."""
+    assert [hit.chunk.symbol for hit in _search(opened(), query, purging, mode).hits] == found
+
+
+def test_neither_purged_names_nor_purged_files_are_found(opened: Open, purging: Generation) -> None:
+    def found() -> list[str]:
+        return [hit.chunk.symbol for hit in _search(opened(), "def rotate_led.er|q.Drain", purging, Mode.REGEX).hits]
+
+    assert found() == ["drainQueue", "rotate_ledger"]
+    gone = PurgeList(patterns=("rotate_ledger",), paths=frozenset({("demo", "src/queue.go")}))
+    purged.save(Home(purging.git.path.parent.parent.parent).purged, gone)
+    assert found() == []
 
 
 def test_a_bad_pattern_is_refused_before_anything_is_searched(opened: Open, generation: Generation) -> None:
