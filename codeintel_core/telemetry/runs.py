@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CANCELLATIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 _CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SETTLE_TRIES = 250  # of a millisecond or more: on a busy machine a thread may not run for that long
+_SETTLE_TRIES = 250  # of a millisecond or more, for a thread to tell what it has ended; what it does later is late
 STILL_OPEN = "still running when its run ended"
 _current_run: ContextVar[Run | None] = ContextVar("codeintel_run", default=None)
 
@@ -114,12 +114,13 @@ class Run:
 
     def add(self, record: StepRecord) -> None:
         """Keep a finished step and write its end line; a step that the run does not wait for any more is dropped."""
-        if record.span_id not in self._open:
-            return
-        self._keep(record)
-        if self.ledger is not None:
-            self.ledger.append(ledger_lines.end(self.run_id, self.span_id, record))
-        self._open.pop(record.span_id, None)  # not before it is written: `settle` waits for it
+        with self._lock:
+            if record.span_id not in self._open:
+                return
+            self._keep(record)
+            if self.ledger is not None:
+                self.ledger.append(ledger_lines.end(self.run_id, self.span_id, record))
+            del self._open[record.span_id]  # not before it is written: `settle` waits for it
 
     def note(self, record: StepRecord) -> bool:
         """Keep a step that was over when it began, both lines in one write; False when the run is over."""
@@ -155,6 +156,10 @@ class Run:
             if not self._open:
                 return
             time.sleep(0.001)
+        with self._lock:
+            left = list(self._open.values())
+        for step in left:
+            step.hand_over()
 
     def count(self) -> None:
         """Count the durations of its own steps: all in a row costs a fraction of each in its step."""

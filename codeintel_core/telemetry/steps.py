@@ -30,8 +30,8 @@ class Step:
     """One stage of a run. Ends exactly once; whoever ends it first decides its status."""
 
     __slots__ = (
-        "_attributes", "_entered", "_is_open", "_lock", "_parent_id", "_run", "_skip_reason", "kind", "span", "span_id",
-        "started", "trace",
+        "_attributes", "_entered", "_is_open", "_lock", "_parent_id", "_record", "_run", "_skip_reason", "kind", "span",
+        "span_id", "started", "trace",
     )  # fmt: skip
 
     def __init__(self, kind: str, attributes: dict[str, Value]) -> None:
@@ -43,6 +43,7 @@ class Step:
         self._lock = threading.Lock()
         self._is_open = True
         self._skip_reason: str | None = None
+        self._record: StepRecord | None = None
         above = position.current()
         self._parent_id = above.span_id if above is not None else _NO_PARENT
         tracer = providers.get().tracer
@@ -57,8 +58,8 @@ class Step:
 
     def begin(self) -> Self:
         """Write that the step has begun; when its run is over it never ends, and nobody is told of it."""
-        if self._run is not None:
-            self._is_open = self._run.begin(self)
+        if self._run is not None and not self._run.begin(self):  # its run may end it at once: nothing opens it again
+            self._is_open = False
         return self
 
     def set(self, **attributes: Value) -> None:
@@ -78,14 +79,20 @@ class Step:
 
     def end(self, status: Status, reason: str = "", detail: str = "") -> None:
         """End the step; later calls do nothing."""
+        if not self._is_open:
+            return
+        record = self._recorded(status, reason, detail)
         with self._lock:
             if not self._is_open:
                 return
-            self._is_open = False
-        record = self._recorded(status, reason, detail)
+            self._is_open, self._record = False, record
         self._tell(record)
-        if self._run is not None:
-            self._run.add(record)
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the run the record of a step that has ended: by who ended it, or by the run, which waits no longer."""
+        if self._run is not None and self._record is not None:
+            self._run.add(self._record)
 
     def note(self, status: Status, reason: str = "") -> None:
         """End a step that has not begun: there was nothing to do, or it is done already."""

@@ -9,12 +9,14 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from running import running
+from running import running, until
 from workshop import Workshop, settings_for
 
 from codeintel_core.reports.run_report import run_report
@@ -29,12 +31,25 @@ KINDS = ("search", "answer", "stream", "read", "bad", "unknown", "tight")
 
 
 @pytest.fixture
-def spans() -> Iterator[InMemorySpanExporter]:
+def spans() -> Iterator[Spans]:
     """What this process exports."""
     exporter = InMemorySpanExporter()
-    providers.use(exporter)
-    yield exporter
+    yield Spans(exporter, providers.use(exporter))
     providers.shutdown()
+
+
+@dataclass
+class Spans:
+    """Exported spans."""
+
+    exporter: InMemorySpanExporter
+    made: providers.Providers
+
+    def by_id(self) -> dict[str, ReadableSpan]:
+        """All that ended, however long detectors and export take: a shutdown waits two seconds for them."""
+        assert self.made.traces is not None
+        assert self.made.traces.force_flush()
+        return {f"{span.context.span_id:016x}": span for span in self.exporter.get_finished_spans() if span.context}
 
 
 class _Steps(logging.Handler):
@@ -67,9 +82,10 @@ def _ask(http: httpx.Client, kind: str, number: int) -> str:
     elif kind == "answer":
         http.post("/answer", json={"question": question}, headers=headers).raise_for_status()
     elif kind == "stream":
-        http.post("/answer", json={"question": question}, headers={**headers, "Accept": "text/event-stream"})
+        stream = {**headers, "Accept": "text/event-stream"}
+        http.post("/answer", json={"question": question}, headers=stream).raise_for_status()
     elif kind == "read":
-        http.post("/read", json={"targets": ["shop:store/journal.py"]}, headers=headers)
+        http.post("/read", json={"targets": ["shop:store/journal.py"]}, headers=headers).raise_for_status()
     elif kind == "bad":
         http.post("/search", json={"query": " "}, headers=headers)
     elif kind == "unknown":
@@ -84,7 +100,7 @@ def _rows(workshop: Workshop) -> dict[str, dict[str, Any]]:
     return {row["run_id"]: row for row in map(json.loads, lines)}
 
 
-def test_everything_joins(workshop: Workshop, spans: InMemorySpanExporter, events: list[logging.LogRecord]) -> None:
+def test_everything_joins(workshop: Workshop, spans: Spans, events: list[logging.LogRecord]) -> None:
     chance = random.Random(7)
     asked = [chance.choice(KINDS) for _ in range(REQUESTS)]
     with (
@@ -95,15 +111,13 @@ def test_everything_joins(workshop: Workshop, spans: InMemorySpanExporter, event
     ):
         services.warm()
         ids = dict(zip(pool.map(lambda at: _ask(http, asked[at], at), range(REQUESTS)), asked, strict=True))
-    providers.shutdown()
-    finished = {f"{span.context.span_id:016x}": span for span in spans.get_finished_spans() if span.context}
     traces_of: dict[str, str] = {}
     steps: dict[str, dict[str, Any]] = {}
     for run_id, kind in ids.items():
         lines = ledger.read(workshop.home.ledger, run_id)
         begun = Counter(line["span_id"] for line in lines if line["event"] == "begin")
         ended = Counter(line["span_id"] for line in lines if line["event"] == "end")
-        assert begun == ended, kind
+        assert begun == ended, (kind, lines)
         assert set(begun.values()) <= {1}
         for line in lines:
             if line["event"] == "end":
@@ -114,6 +128,8 @@ def test_everything_joins(workshop: Workshop, spans: InMemorySpanExporter, event
         if kind != "bad":
             assert run_report(workshop.home, run_id).status != "died"
     # ledger -> spans, of the same trace
+    until(lambda: steps.keys() <= spans.by_id().keys())  # nobody waits for a thread that is late to tell of its step
+    finished = spans.by_id()
     for span_id, line in steps.items():
         span = finished[span_id]
         assert span.context is not None
@@ -134,7 +150,7 @@ def test_everything_joins(workshop: Workshop, spans: InMemorySpanExporter, event
     # trace rows -> runs, and back
     rows = {run_id: row for run_id, row in _rows(workshop).items() if run_id in ids}
     with_rows = {run_id for run_id, kind in ids.items() if kind not in ("read", "bad")}
-    assert with_rows <= rows.keys()
+    assert {run_id: ids[run_id] for run_id in with_rows - rows.keys()} == {}
     for run_id, row in rows.items():
         assert row["otel_trace_id"] == traces_of[run_id]
         mine = Counter((line["kind"], line["status"]) for line in steps.values() if line["run_id"] == run_id)

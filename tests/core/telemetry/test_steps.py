@@ -17,7 +17,7 @@ import pytest
 from opentelemetry import trace
 
 from codeintel_core.errors import DeadlineExceeded, UnknownFile
-from codeintel_core.telemetry import Run, Status, current_run, ledger, metrics, note, propagation, run, step
+from codeintel_core.telemetry import Run, Status, Step, current_run, ledger, metrics, note, propagation, run, step
 from codeintel_core.telemetry.ledger import Ledger
 from codeintel_core.telemetry.runs import well_formed_run_id
 
@@ -229,6 +229,43 @@ def test_a_thread_that_nobody_waits_for_adds_no_step_to_what_was_gathered(
     assert [record.kind for record in current.steps] == ["trace.write"]
     assert [line["kind"] for line in _lines(tmp_path) if "kind" in line] == ["trace.write", "trace.write"]
     assert [record.kind for record in caplog.records] == ["trace.write"]  # type: ignore[attr-defined]
+
+
+def test_a_step_whose_thread_stalls_as_it_ends_is_in_its_run_once(tmp_path: Path) -> None:
+    goes_on, stalls = threading.Event(), threading.Event()
+
+    def stall(*_: object) -> None:
+        stalls.set()
+        assert goes_on.wait(30)
+
+    def late() -> None:
+        with step("retrieve.dense"):
+            pass
+
+    with mock.patch.object(Step, "_tell", stall):
+        with run("search", tmp_path) as current:
+            thread = threading.Thread(target=contextvars.copy_context().run, args=(late,))
+            thread.start()
+            assert stalls.wait(30)
+        goes_on.set()
+        thread.join()
+    assert [record.status for record in current.steps] == [Status.COMPLETED]
+    assert [line["event"] for line in _lines(tmp_path)] == ["run", "begin", "end", "done"]
+
+
+def test_a_step_that_its_run_ends_the_moment_it_begins_ends_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "codeintel.steps")
+
+    def begin(current: Run, of: Step) -> bool:
+        is_noted = real(current, of)
+        current.settle()  # as another thread may
+        return is_noted
+
+    real = Run.begin
+    with mock.patch.object(Run, "begin", begin), run("search", None) as current, step("retrieve.dense"):
+        pass
+    assert [record.status for record in current.steps] == [Status.CANCELLED]
+    assert [record.status for record in caplog.records] == ["cancelled"]  # type: ignore[attr-defined]
 
 
 def test_durations_are_counted_by_kind_and_status() -> None:
