@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from codeintel_core.embedding.contract import Matrix
 
 _ROWS = 4096  # gathered at once: 3 MB of 384 float16, and no more for a larger scope
+_of_thread = threading.local()
 Found = tuple[Matrix, NDArray[np.int64]]
 
 
@@ -27,7 +28,6 @@ class Gatherer:
         self._index = index  # the codes are its memory
         self._stored = stored
         self._codes = _codes(stored, index.ntotal)
-        self._blocks = threading.local()
 
     @classmethod
     def of(cls, index: Any) -> Gatherer | None:
@@ -55,22 +55,26 @@ class Gatherer:
         return every[order], np.concatenate(found)[order]
 
     def _scan(self, query: Matrix, k: int, positions: NDArray[np.int64]) -> Found:
-        index, codes = self._block()
+        index, codes = _block(self._stored)
         self._codes.take(positions, 0, out=codes[: len(positions)], mode="clip")  # "raise" copies once more
         index.ntotal = len(positions)
         scores, rows = _nearest(index, query, min(k, len(positions)))
         return scores, positions[rows]
 
-    def _block(self) -> tuple[Any, NDArray[np.uint8]]:
-        """This thread's small index, and its codes to be filled: uint8 (_ROWS, code_size)."""
-        import faiss
 
-        if not hasattr(self._blocks, "codes"):
-            kept = self._stored
-            self._blocks.index = faiss.IndexScalarQuantizer(kept.d, kept.sq.qtype, kept.metric_type)
-            self._blocks.index.codes.resize(_ROWS * kept.code_size)
-            self._blocks.codes = _codes(self._blocks.index, _ROWS)
-        return self._blocks.index, self._blocks.codes
+def _block(like: Any) -> tuple[Any, NDArray[np.uint8]]:
+    """This thread's small index of vectors such as those, and its codes to be filled: uint8 (_ROWS, code_size).
+
+    One for all indexes that it searches: hundreds may be open.
+    """
+    import faiss
+
+    kind = like.d, like.sq.qtype, like.metric_type
+    if getattr(_of_thread, "kind", None) != kind:
+        block = faiss.IndexScalarQuantizer(*kind)
+        block.codes.resize(_ROWS * block.code_size)
+        _of_thread.kind, _of_thread.block, _of_thread.codes = kind, block, _codes(block, _ROWS)
+    return _of_thread.block, _of_thread.codes
 
 
 def _codes(index: Any, rows: int) -> NDArray[np.uint8]:
