@@ -16,13 +16,16 @@ from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.scope import Scope
+from codeintel_core.secrets.redaction import MASK
 from codeintel_pipelines.purge import stores
 from codeintel_pipelines.purge.needle import Needle
 
+_MASKED = f"{MASK}\n".encode()
 _MIN_TERM_CHARS = 8
 _MOST_TERMS = 200
 _SEARCHED_DOCUMENTS = 1_000
 _TERM_LIMIT_S = 30
+_OF_TEXT = ["chunk_id", "blob", "encoding", "start_byte", "end_byte", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +44,29 @@ class Target:
         )
 
 
-def dirty_chunks(folder: Path, repo: str, target: Target) -> list[dict[str, Any]]:
-    """Rows of chunks.parquet (all columns) that hold the target."""
+def dirty_chunks(repository: RepositoryHome, folder: Path, target: Target) -> list[dict[str, Any]]:
+    """Rows of chunks.parquet (all columns) that hold the target, or a part of it; raises `GitFailed`."""
     rows = pq.read_table(folder / "chunks.parquet").to_pylist()
-    return [row for row in rows if target.names(row, repo) or _holds(row, target.needle)]
+    parts = _parts(repository, rows, target.needle)
+    return [
+        row
+        for row in rows
+        if target.names(row, repository.name) or _holds(row, target.needle) or row["chunk_id"] in parts
+    ]
 
 
-def is_dirty(folder: Path, repo: str, target: Target) -> bool:
-    """Whether any table of a generation holds the target, decoded as well as in raw bytes."""
+def is_dirty(repository: RepositoryHome, folder: Path, target: Target) -> bool:
+    """Whether any table of a generation holds the target, decoded as well as in raw bytes; raises `GitFailed`."""
     if target.path or target.blob:
         files = pq.read_table(folder / "files.parquet", columns=["path", "blob", "chunks"]).to_pylist()
-        if any(row["chunks"] and target.names(row, repo) for row in files):
+        if any(row["chunks"] and target.names(row, repository.name) for row in files):
             return True
-    return any(stores.occurrences(path, target.needle) for path in sorted(folder.rglob("*")) if path.is_file())
+    if any(stores.occurrences(path, target.needle) for path in sorted(folder.rglob("*")) if path.is_file()):
+        return True
+    if not target.needle.matches_lines:
+        return False
+    rows = pq.read_table(folder / "chunks.parquet", columns=_OF_TEXT).to_pylist()
+    return bool(_parts(repository, rows, target.needle))
 
 
 def shares_files(folder: Path, dirty: Iterable[Path]) -> bool:
@@ -123,6 +136,26 @@ def _terms_of_chunks(folder: Path) -> dict[int, frozenset[str]]:
     columns = ["chunk_id", "symbol", "path", "docstring", "text"]
     rows = pq.read_table(folder / "chunks.parquet", columns=columns).to_pylist()
     return {row["chunk_id"]: frozenset(terms(" ".join(row[name] for name in columns[1:]))) for row in rows}
+
+
+def _parts(repository: RepositoryHome, rows: list[dict[str, Any]], needle: Needle) -> set[int]:
+    """Chunk ids of the rows with `_OF_TEXT` that show a part of a match which reaches over their ends.
+
+    Only what matches over the end of a line can, since chunks are whole lines.
+    """
+    if not needle.matches_lines:
+        return set()
+    blobs = dict.fromkeys(row["blob"] for row in rows)
+    spans = {blob: needle.spans(data) for blob, data in GitRepository(repository.mirror).blobs(blobs)}
+    return {row["chunk_id"] for row in rows if any(_shown_part(row, *span) for span in spans[row["blob"]])}
+
+
+def _shown_part(row: dict[str, Any], start: int, end: int) -> bool:
+    """Whether a chunk shows any byte of a span of its file."""
+    if end <= row["start_byte"] or start >= row["end_byte"]:
+        return False
+    text = row["text"].encode(row["encoding"], "replace")
+    return bool(text[max(start - row["start_byte"], 0) : end - row["start_byte"]].strip(_MASKED))
 
 
 def _holds(row: dict[str, Any], needle: Needle) -> bool:

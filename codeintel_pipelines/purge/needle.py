@@ -23,6 +23,8 @@ class Needle:
     """Finds and masks in bytes, whether they are text or JSON that quotes it."""
 
     pattern: str
+    matches_lines: bool = False
+    """Whether it may match over the end of a line."""
 
     def spans(self, data: bytes) -> list[tuple[int, int]]:
         """Where it stands."""
@@ -59,7 +61,7 @@ def of_pattern(pattern: str) -> Needle:
         raise InvalidRequest("the pattern matches the empty text; it would mask nothing or everything")
     if any(find(pattern.encode())):
         raise InvalidRequest("the pattern matches itself and is kept to stop the text from coming back; use --text")
-    return Needle(pattern)
+    return Needle(pattern, matches_lines=True)
 
 
 def of_lines(lines: Iterable[str]) -> Needle:

@@ -100,6 +100,7 @@ def purge(
         BuildInProgress: a repository is being built; nothing was dropped.
         StorageFailed: a file cannot be rewritten; run it again.
         BucketUnavailable, PublishConflict: the bucket cannot be used, or another purge was faster; run it again.
+        GitFailed: a mirror cannot be read; nothing was dropped, unless it broke meanwhile.
         VectorEngineUnavailable: the vector engine cannot be used, so nothing of it was dropped; run it again.
     """
     report = Report(applied=not is_dry)
@@ -109,7 +110,7 @@ def purge(
     for repository, folder in find.generations(home):
         found = report.generations.get(repository.name, [])
         shares = find.shares_files(folder, map(repository.generation, found))
-        if shares or find.is_dirty(folder, repository.name, target):
+        if shares or find.is_dirty(repository, folder, target):
             report.generations[repository.name] = [*found, folder.name]
     report.files = {_shown(home, p): n for p in find.other_files(home) if (n := stores.occurrences(p, target.needle))}
     if bucket is not None:
@@ -125,8 +126,8 @@ def purge(
         repository = home.repository(name)
         here = [gen_id for gen_id in gen_ids if gen_id in kept(repository)]
         for gen_id in here:
-            words |= _words(repository.generation(gen_id), name, target)
-            report.vectors += _forget_vectors(home, repository.generation(gen_id), name, target)
+            words |= _words(repository, repository.generation(gen_id), target)
+            report.vectors += _forget_vectors(home, repository, repository.generation(gen_id), target)
         _rebuild(repository, here, rebuild, report)
         _clear_engine(settings, repository, gen_ids)
         if bucket is not None:
@@ -162,18 +163,18 @@ def _remember(home: Home, target: Target, text: str) -> None:
         purged.save(home.purged, known)
 
 
-def _words(folder: Path, repo: str, target: Target) -> set[str]:
+def _words(repository: RepositoryHome, folder: Path, target: Target) -> set[str]:
     """What the needle matched in the chunks, for the search in Lucene."""
     found = set()
-    for row in find.dirty_chunks(folder, repo, target):
+    for row in find.dirty_chunks(repository, folder, target):
         data = row["text"].encode("utf-8", "surrogatepass")
         found |= {data[start:end].decode("utf-8", "replace") for start, end in target.needle.spans(data)}
     return found
 
 
-def _forget_vectors(home: Home, folder: Path, repo: str, target: Target) -> int:
+def _forget_vectors(home: Home, repository: RepositoryHome, folder: Path, target: Target) -> int:
     """Delete the cached vectors, dense and sparse, of the chunks that held it."""
-    manifest, rows = manifests.load(folder), find.dirty_chunks(folder, repo, target)
+    manifest, rows = manifests.load(folder), find.dirty_chunks(repository, folder, target)
     texts = [embedded_text(row["text"], row["symbol"]) for row in rows]
     if not texts:
         return 0
@@ -247,7 +248,7 @@ def _collect_mirrors(home: Home, settings: Settings) -> None:
 def _left(home: Home, target: Target, words: set[str]) -> list[str]:
     left = [_shown(home, path) for path in find.other_files(home) if stores.occurrences(path, target.needle)]
     for repository, folder in find.generations(home):
-        if find.is_dirty(folder, repository.name, target):
+        if find.is_dirty(repository, folder, target):
             left.append(_shown(home, folder))
         left += [f"{_shown(home, folder)}/lucene: {term}" for term in find.leaking_terms(folder, words)]
     return left

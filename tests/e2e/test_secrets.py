@@ -107,7 +107,7 @@ def places(home: Home, wanted: str) -> list[str]:
     return [str(path) for path in files] + [
         str(folder)
         for repository, folder in find.generations(home)
-        if find.is_dirty(folder, repository.name, target) or find.leaking_terms(folder, {wanted})
+        if find.is_dirty(repository, folder, target) or find.leaking_terms(folder, {wanted})
     ]
 
 
