@@ -58,16 +58,9 @@ _NAMES = {
     "RegexpQuery": "org.apache.lucene.search.RegexpQuery",
     "QueryBuilder": "org.apache.lucene.util.QueryBuilder",
     "Term": "org.apache.lucene.index.Term",
-    "Sort": "org.apache.lucene.search.Sort",
-    "SortField": "org.apache.lucene.search.SortField",
-    "SortFieldType": "org.apache.lucene.search.SortField$Type",
     "Occur": "org.apache.lucene.search.BooleanClause$Occur",
     "ArrayList": "java.util.ArrayList",
     "HashMap": "java.util.HashMap",
-    "MatchAllDocsQuery": "org.apache.lucene.search.MatchAllDocsQuery",
-    "FieldDoc": "org.apache.lucene.search.FieldDoc",
-    "Integer": "java.lang.Integer",
-    "Long": "java.lang.Long",
     "ObjectMapper": "com.fasterxml.jackson.databind.ObjectMapper",
 }
 

@@ -115,7 +115,7 @@ class LexicalIndex:
 
     Attributes:
         reader: the Java reader.
-        chunk_ids: which chunk each of its documents is, int64 (documents,), `doc_ids.NO_CHUNK` of deleted ones.
+        chunk_ids: which chunk each of its documents is, int64 (documents,); no search finds those that were deleted.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -11,7 +11,6 @@ from codeintel_core.analysis import weighted_terms
 from codeintel_core.deadline import Deadline
 from codeintel_core.errors import DeadlineExceeded
 from codeintel_core.generations.generation import Generation
-from codeintel_core.indexes.doc_ids import NO_CHUNK
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.scope import Scope
 
@@ -40,7 +39,6 @@ def rehearse(generation: Generation, candidates: int, deadline: Deadline) -> int
 
 def _queries(generation: Generation, chunk_ids: NDArray[np.int64]) -> list[str]:
     """First lines of chunks from all over the index, in a fixed order."""
-    ids = chunk_ids[chunk_ids != NO_CHUNK]
-    some = ids[np.linspace(0, len(ids) - 1, min(len(ids), _SEARCHES)).astype(np.int64)]
+    some = chunk_ids[np.linspace(0, len(chunk_ids) - 1, min(len(chunk_ids), _SEARCHES)).astype(np.int64)]
     chunks = generation.catalog.hydrate(some.tolist(), Scope())
     return [f"{chunk.name} {chunk.signature or chunk.text[:80]}" for chunk in chunks.values()]
