@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,7 @@ from codeintel_core.secrets.purged import PurgeList
 from codeintel_core.telemetry import step
 
 _SAID = ("symbol", "name", "signature", "docstring", "text")
+_QUOTED = ("signature", "docstring")
 _MOST_FILES = 1_024
 _MANY_FILES = 5_000
 _MOST_ROWS = 100_000  # some 60 MB
@@ -101,30 +102,32 @@ class Generation:
         What was purged since the generation was built is masked, and chunks of files that were purged are left out.
         """
         rows, purged = self.catalog.hydrate(chunk_ids, scope), self._masks.purged_now()
-        return rows if purged is None or not rows else self._purged(rows, purged)
+        return rows if purged is None or not rows else self._purged(rows, purged, is_recorded=True)
 
     def changed_by_purges(self, chunk_ids: Sequence[int], scope: Scope) -> dict[int, ChunkRow | None]:
-        """Of `hydrate` the chunks that are shown otherwise than they were indexed; None where it leaves one out."""
+        """Of `hydrate` the chunks that are shown otherwise than they were indexed; None where it leaves one out.
+
+        It makes no step: that there was one would tell who guesses at a purged text that something matched.
+        """
         if (purged := self._masks.purged_now()) is None or not chunk_ids:
             return {}
         rows = self.catalog.hydrate(chunk_ids, scope)
-        shown = self._purged(rows, purged)
+        shown = self._purged(rows, purged, is_recorded=False)
         return {at: shown.get(at) for at, row in rows.items() if shown.get(at) != row}
 
-    def _purged(self, rows: Mapping[int, ChunkRow], purged: PurgeList) -> dict[int, ChunkRow]:
+    def _purged(self, rows: Mapping[int, ChunkRow], purged: PurgeList, *, is_recorded: bool) -> dict[int, ChunkRow]:
         """The rows masked by the list: their files as a whole, then each thing that a row says by itself.
 
         A purged text may begin in another chunk, or reach over a secret that is masked in the row. By whole files the
-        row then says what is read there, and what the next build says.
+        text is what is read there, and a signature or docstring that does not stand there any more is left out.
         """
         rows = {at: row for at, row in rows.items() if not purged.skips(self.repo, row.path, row.blob)}
         if not purged.texts and not purged.patterns:
             return rows
         files: dict[str, bytes] = {}
-        with suppress(GitFailed), step("hydrate.purged", chunks=len(rows)) as current:
+        with suppress(GitFailed), step("hydrate.purged", chunks=len(rows)) if is_recorded else nullcontext():
             files = self._masked(row.path for row in rows.values())
-            current.set(files=len(files))
-        rows = {at: _as_in(files.get(row.path), row) for at, row in rows.items()}
+        rows = {at: _as_in(files.get(row.path), row, purged) for at, row in rows.items()}
         if not purged.patterns:  # which may ask for the beginning or end of a text
             texts = "\n".join([getattr(row, name) for row in rows.values() for name in _SAID])
             if not purged.spans(texts.encode("utf-8", "replace")):  # nearly always: one look at all takes a fraction
@@ -278,18 +281,32 @@ class Generation:
                 self._lease.give_back()
 
 
-def _as_in(data: bytes | None, row: ChunkRow) -> ChunkRow:
-    """The row with its text as the whole file has it; as it is where that was not read."""
+def _as_in(data: bytes | None, row: ChunkRow, purged: PurgeList) -> ChunkRow:
+    """The row as the whole file has it; as it is where that was not read."""
     if data is None or len(data) < row.end_byte:
         return row
+    file = data.decode(row.encoding, "replace")
+    said = [name for name in _QUOTED if not _stands_in(_masked(getattr(row, name), purged), file)]
     text = data[row.start_byte : row.end_byte].decode(row.encoding, "replace")
-    return row if text == row.text else row._replace(text=text)
+    gone: dict[str, Any] = dict.fromkeys(said, "")
+    return row if text == row.text and not gone else row._replace(text=text, **gone)
+
+
+def _stands_in(quoted: str, file: str) -> bool:
+    """Whether each line of a signature or docstring is in its file: both are quoted with other blanks."""
+    if quoted in file:
+        return True
+    blanked = " ".join(file.split())
+    return all(" ".join(line.split()) in blanked for line in quoted.splitlines())
 
 
 def _without(row: ChunkRow, purged: PurgeList) -> ChunkRow:
-    said = {name: getattr(row, name).encode("utf-8", "replace") for name in _SAID}
-    shown: dict[str, Any] = {name: purged.mask(text)[0].decode("utf-8", "replace") for name, text in said.items()}
+    shown: dict[str, Any] = {name: _masked(getattr(row, name), purged) for name in _SAID}
     return row._replace(**shown)
+
+
+def _masked(text: str, purged: PurgeList) -> str:
+    return purged.mask(text.encode("utf-8", "replace"))[0].decode("utf-8", "replace")
 
 
 def _is_span(chunk: ChunkRow, data: bytes | None) -> bool:

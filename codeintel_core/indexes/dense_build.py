@@ -33,7 +33,7 @@ class PrimaryChoice:
     kind: str  # FAISS factory string
     metric: str
     operating: Operating
-    recall_at_10: float
+    recall_at_10: float  # measured; 1.0 where every vector is compared
     curve: tuple[tuple[int, int, float], ...]  # (nprobe, k_factor, recall@10) on a sample of the vectors
 
     def as_parameters(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def write(folder: Path, reader: Any) -> None:
 
 
 def load(folder: Path, reader: Any) -> NDArray[np.int64]:
-    """int64 (documents,), those included that were deleted; asked of Lucene where an older version wrote the index.
+    """int64 (documents,); of a deleted one its chunk or -1. Lucene is asked where an older version wrote the index.
 
     Raises:
         LexicalUnavailable: the array is not that of the index.
@@ -47,7 +47,7 @@ def _path(folder: Path, reader: Any) -> Path:
 
 
 def _asked(reader: Any) -> NDArray[np.int64]:
-    found = np.empty(int(reader.maxDoc()), np.int64)
+    found = np.full(int(reader.maxDoc()), -1, np.int64)
     leaves = reader.leaves()
     for at in range(leaves.size()):
         leaf = leaves.get(at)

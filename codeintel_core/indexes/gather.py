@@ -69,9 +69,9 @@ def _block(like: Any) -> tuple[Any, NDArray[np.uint8]]:
     """
     import faiss
 
-    kind = like.d, like.sq.qtype, like.metric_type
+    kind = like.d, like.sq.qtype, like.metric_type, _ROWS
     if getattr(_of_thread, "kind", None) != kind:
-        block = faiss.IndexScalarQuantizer(*kind)
+        block = faiss.IndexScalarQuantizer(*kind[:-1])
         block.codes.resize(_ROWS * block.code_size)
         _of_thread.kind, _of_thread.block, _of_thread.codes = kind, block, _codes(block, _ROWS)
     return _of_thread.block, _of_thread.codes

@@ -282,8 +282,8 @@ def _as_shown(rows: Sequence[Match], pattern: Pattern, generation: Generation) -
 def _certain(pattern: Pattern, masked: str) -> int:
     """How many matches there are whatever the masks hide.
 
-    One with a mask in it or beside it does not count: `x(a|\\*)` matches what is masked anyway, and the index only if
-    the guess is right.
+    One with a mask, so any asterisk, in it or beside it does not count: `x(a|\\*)` matches what is masked anyway, and
+    the index only if the guess is right.
     """
     spans = pattern.spans(masked, _MAX_MATCHING)
     return sum(MASK not in masked[max(start - 1, 0) : end + 1] for start, end in spans)

@@ -85,7 +85,7 @@ class Step:
         with self._lock:
             if not self._is_open:
                 return
-            self._is_open, self._record = False, record
+            self._record, self._is_open = record, False
         self._tell(record)
         self.hand_over()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from codeintel_core.analysis import terms
 from codeintel_core.deadline import Deadline
+from codeintel_core.errors import GitFailed
 from codeintel_core.generations.reader import kept
 from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.indexes.lexical import LexicalIndex, LexicalSearcher
@@ -44,19 +46,19 @@ class Target:
         )
 
 
-def dirty_chunks(repository: RepositoryHome, folder: Path, target: Target) -> list[dict[str, Any]]:
-    """Rows of chunks.parquet (all columns) that hold the target, or a part of it; raises `GitFailed`."""
+def dirty_chunks(repository: RepositoryHome, folder: Path, target: Target) -> Iterator[tuple[dict[str, Any], set[str]]]:
+    """Rows of chunks.parquet (all columns) that hold the target, or a part of it, and what it is in their text."""
     rows = pq.read_table(folder / "chunks.parquet").to_pylist()
     parts = _parts(repository, rows, target.needle)
-    return [
-        row
-        for row in rows
-        if target.names(row, repository.name) or _holds(row, target.needle) or row["chunk_id"] in parts
-    ]
+    for row in rows:
+        if target.names(row, repository.name) or _holds(row, target.needle) or row["chunk_id"] in parts:
+            data = row["text"].encode("utf-8", "surrogatepass")
+            found = {data[start:end].decode("utf-8", "replace") for start, end in target.needle.spans(data)}
+            yield row, found | parts.get(row["chunk_id"], set())
 
 
 def is_dirty(repository: RepositoryHome, folder: Path, target: Target) -> bool:
-    """Whether any table of a generation holds the target, decoded as well as in raw bytes; raises `GitFailed`."""
+    """Whether any table of a generation holds the target, decoded as well as in raw bytes."""
     if target.path or target.blob:
         files = pq.read_table(folder / "files.parquet", columns=["path", "blob", "chunks"]).to_pylist()
         if any(row["chunks"] and target.names(row, repository.name) for row in files):
@@ -138,24 +140,29 @@ def _terms_of_chunks(folder: Path) -> dict[int, frozenset[str]]:
     return {row["chunk_id"]: frozenset(terms(" ".join(row[name] for name in columns[1:]))) for row in rows}
 
 
-def _parts(repository: RepositoryHome, rows: list[dict[str, Any]], needle: Needle) -> set[int]:
-    """Chunk ids of the rows with `_OF_TEXT` that show a part of a match which reaches over their ends.
+def _parts(repository: RepositoryHome, rows: list[dict[str, Any]], needle: Needle) -> dict[int, set[str]]:
+    """By chunk id, what rows with `_OF_TEXT` show of matches in their files, also of those that reach over their ends.
 
-    Only what matches over the end of a line can, since chunks are whole lines.
+    Only what matches over the end of a line can, since chunks are whole lines. What a mirror that cannot be read would
+    say is not known, and must not keep a purge from the rest.
     """
     if not needle.matches_lines:
-        return set()
-    blobs = dict.fromkeys(row["blob"] for row in rows)
-    spans = {blob: needle.spans(data) for blob, data in GitRepository(repository.mirror).blobs(blobs)}
-    return {row["chunk_id"] for row in rows if any(_shown_part(row, *span) for span in spans[row["blob"]])}
+        return {}
+    blobs, spans = dict.fromkeys(row["blob"] for row in rows), dict[str, list[tuple[int, int]]]()
+    with suppress(GitFailed):
+        spans.update((blob, needle.spans(data)) for blob, data in GitRepository(repository.mirror).blobs(blobs))
+    found: dict[int, set[str]] = {}
+    for row in rows:
+        for span in spans.get(row["blob"], ()):
+            if (part := _part(row, *span)).strip(_MASKED):
+                found.setdefault(row["chunk_id"], set()).add(part.decode(row["encoding"], "replace"))
+    return found
 
 
-def _shown_part(row: dict[str, Any], start: int, end: int) -> bool:
-    """Whether a chunk shows any byte of a span of its file."""
-    if end <= row["start_byte"] or start >= row["end_byte"]:
-        return False
-    text = row["text"].encode(row["encoding"], "replace")
-    return bool(text[max(start - row["start_byte"], 0) : end - row["start_byte"]].strip(_MASKED))
+def _part(row: dict[str, Any], start: int, end: int) -> bytes:
+    """What a chunk shows of a span of its file."""
+    text: bytes = row["text"].encode(row["encoding"], "replace")
+    return text[max(start - row["start_byte"], 0) : max(end - row["start_byte"], 0)]
 
 
 def _holds(row: dict[str, Any], needle: Needle) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from codeintel_core import identity
 from codeintel_core.embedding.cache import VectorCache
@@ -100,7 +101,6 @@ def purge(
         BuildInProgress: a repository is being built; nothing was dropped.
         StorageFailed: a file cannot be rewritten; run it again.
         BucketUnavailable, PublishConflict: the bucket cannot be used, or another purge was faster; run it again.
-        GitFailed: a mirror cannot be read; nothing was dropped, unless it broke meanwhile.
         VectorEngineUnavailable: the vector engine cannot be used, so nothing of it was dropped; run it again.
     """
     report = Report(applied=not is_dry)
@@ -126,8 +126,9 @@ def purge(
         repository = home.repository(name)
         here = [gen_id for gen_id in gen_ids if gen_id in kept(repository)]
         for gen_id in here:
-            words |= _words(repository, repository.generation(gen_id), target)
-            report.vectors += _forget_vectors(home, repository, repository.generation(gen_id), target)
+            rows = list(find.dirty_chunks(repository, repository.generation(gen_id), target))
+            words |= set().union(*(found for _, found in rows))
+            report.vectors += _forget_vectors(home, repository.generation(gen_id), [row for row, _ in rows])
         _rebuild(repository, here, rebuild, report)
         _clear_engine(settings, repository, gen_ids)
         if bucket is not None:
@@ -163,18 +164,9 @@ def _remember(home: Home, target: Target, text: str) -> None:
         purged.save(home.purged, known)
 
 
-def _words(repository: RepositoryHome, folder: Path, target: Target) -> set[str]:
-    """What the needle matched in the chunks, for the search in Lucene."""
-    found = set()
-    for row in find.dirty_chunks(repository, folder, target):
-        data = row["text"].encode("utf-8", "surrogatepass")
-        found |= {data[start:end].decode("utf-8", "replace") for start, end in target.needle.spans(data)}
-    return found
-
-
-def _forget_vectors(home: Home, repository: RepositoryHome, folder: Path, target: Target) -> int:
+def _forget_vectors(home: Home, folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Delete the cached vectors, dense and sparse, of the chunks that held it."""
-    manifest, rows = manifests.load(folder), find.dirty_chunks(repository, folder, target)
+    manifest = manifests.load(folder)
     texts = [embedded_text(row["text"], row["symbol"]) for row in rows]
     if not texts:
         return 0

@@ -32,9 +32,14 @@ def chunks(folder: Path, blob: str, data: bytes) -> Path:
 
 def symbols(repository: RepositoryHome, folder: Path, pattern: str) -> list[str]:
     target = Target(needle.of_pattern(pattern))
-    found = [row["symbol"] for row in find.dirty_chunks(repository, folder, target)]
+    found = list(find.dirty_chunks(repository, folder, target))
     assert find.is_dirty(repository, folder, target) == bool(found)
-    return found
+    assert all(words for _, words in found)
+    return [row["symbol"] for row, _ in found]
+
+
+def found_in(repository: RepositoryHome, folder: Path, pattern: str) -> list[set[str]]:
+    return [words for _, words in find.dirty_chunks(repository, folder, Target(needle.of_pattern(pattern)))]
 
 
 def test_a_match_over_the_end_of_a_chunk_is_in_all_that_show_a_part_of_it(tmp_path: Path, git_repo: GitRepo) -> None:
@@ -48,5 +53,10 @@ def test_a_match_over_the_end_of_a_chunk_is_in_all_that_show_a_part_of_it(tmp_pa
     assert symbols(repository, shown, across) == ["Ledger", "Ledger.append", "torn_lines"]
     assert symbols(repository, shown, r"'''\n") == ["Ledger"]
     assert symbols(repository, shown, r"lines\.'''\n\n") == []
+    said = dict(zip(symbols(repository, shown, across), found_in(repository, shown, across), strict=True))
+    assert said["Ledger"] == {"only lines.'''\n"}
     masked = chunks(tmp_path / "masked", blob, needle.of_pattern(across).mask(data))
     assert symbols(repository, masked, across) == []
+    repository.mirror.rename(tmp_path / "gone.git")  # must not keep anything else from being purged
+    assert found_in(repository, shown, across) == []
+    assert symbols(repository, shown, "torn_line[s]") == ["torn_lines"]

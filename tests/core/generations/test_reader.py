@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from pathlib import Path
+from unittest import mock
 
 import orjson
 import pytest
@@ -283,6 +284,44 @@ def test_a_purged_text_that_begins_in_another_chunk_is_masked_as_it_is_read(home
     purged.save(home.purged, PurgeList(paths=frozenset({("demo", "src/queue.go")})))
     assert list(generation.changed_by_purges(ids, Scope()).values()) == [None]
     generation.release()
+
+
+_VAULT = '''def open_vault(
+    code, hint
+):
+    """Opens it.
+
+    Say swordfish-twelve, then wait."""
+    return code
+'''
+_SIGNATURE, _DOCSTRING = "def open_vault( code, hint ):", "Opens it.\nSay swordfish-twelve, then wait."
+
+
+@pytest.mark.parametrize(
+    ("pattern", "docstring", "signature"),
+    [
+        (r"swordfish-\w+", _DOCSTRING.replace("swordfish-twelve", "*" * 16), _SIGNATURE),
+        (" +Say swordfish", "", _SIGNATURE),  # the docstring is quoted without its blanks
+        (r'wait\."+', "", _SIGNATURE),  # and without its quotes
+        ("(?s)code,.*Opens", "", ""),
+        ("return co[d]e", _DOCSTRING, _SIGNATURE),
+    ],
+)
+def test_what_is_quoted_of_a_file_is_masked_as_the_file(
+    home: Home, source: Repo, pattern: str, docstring: str, signature: str
+) -> None:
+    folder = specimen.publish_files(home, source, {"src/vault.py": {"open_vault": _VAULT}})
+    generation = Generation.open(folder, home.repository("demo").mirror)
+    assert generation.lexical is not None
+    ids = generation.lexical.chunk_ids.tolist()
+    quoted = {
+        at: row._replace(signature=_SIGNATURE, docstring=_DOCSTRING)
+        for at, row in generation.catalog.hydrate(ids, Scope()).items()
+    }
+    purged.save(home.purged, PurgeList(patterns=(pattern,)))
+    with mock.patch.object(type(generation.catalog), "hydrate", return_value=quoted):
+        (row,) = generation.hydrate(ids, Scope()).values()
+    assert (row.docstring, row.signature) == (docstring, signature)
 
 
 def test_without_its_mirror_a_purge_masks_each_chunk(home: Home, published: Path) -> None:

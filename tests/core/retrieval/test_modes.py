@@ -201,6 +201,15 @@ def test_what_was_purged_is_not_found_by_guessing(
     assert [hit.chunk.symbol for hit in _search(opened(), query, purging, mode).hits] == found
 
 
+def test_a_right_guess_leaves_the_steps_of_a_wrong_one(opened: Open, purging: Generation) -> None:
+    def steps(query: str) -> list[str]:
+        with run("search", None) as current:
+            _search(opened(), query, purging, Mode.REGEX)
+        return [step.kind for step in current.steps]
+
+    assert steps(r"rename\('l") == steps(r"rename\('x")
+
+
 def test_neither_purged_names_nor_purged_files_are_found(opened: Open, purging: Generation) -> None:
     def found() -> list[str]:
         return [hit.chunk.symbol for hit in _search(opened(), "def rotate_led.er|q.Drain", purging, Mode.REGEX).hits]
