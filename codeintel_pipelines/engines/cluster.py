@@ -14,6 +14,7 @@ from typing import Any
 
 from codeintel_core.errors import BuildFailed
 from codeintel_pipelines.engines.driver import VERSIONS, Work, Worker, packed
+from codeintel_pipelines.engines.handlers import kept_handlers
 
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -76,7 +77,8 @@ def hire(work: Work[Any], address: str, count: int, cpus: int) -> list[Worker]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             _require_listener(address)
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
+            with kept_handlers():
+                ray.init(address=address, log_to_driver=False, configure_logging=False)
         except (OSError, RuntimeError, ValueError) as error:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise BuildFailed(

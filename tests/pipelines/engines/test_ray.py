@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +17,9 @@ from codeintel_core.settings import Settings
 from codeintel_pipelines.build import ingest, vectors
 from codeintel_pipelines.build.work import EncodeTexts
 from codeintel_pipelines.engines import Ran, engine_for
-from codeintel_pipelines.engines.cluster import ActorWorker
+from codeintel_pipelines.engines.cluster import ActorWorker, hire
+from codeintel_pipelines.engines.driver import Work
+from codeintel_pipelines.engines.handlers import handlers, kept_handlers
 from tests.conftest import GitRepo, Repo
 from tests.pipelines.conftest import FILES
 
@@ -47,23 +49,24 @@ def cluster() -> Iterator[Any]:
         try:
             yield running
         finally:
-            ray.shutdown()
+            with kept_handlers():
+                ray.shutdown()
             running.shutdown()
 
 
-class _AtFirst(logging.Handler):
-    """Calls something at the first message of a logger."""
+class _AtMessages(logging.Handler):
+    """Calls something at messages of a logger, by their number from 1."""
 
-    def __init__(self, name: str, call: Callable[[], None]) -> None:
+    def __init__(self, name: str, calls: Mapping[int, Callable[[], object]]) -> None:
         super().__init__(logging.INFO)
-        self._logger, self._call, self.called = logging.getLogger(name), call, False
+        self._logger, self._calls, self.seen = logging.getLogger(name), calls, 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self.called:
-            self.called = True
-            self._call()
+        self.seen += 1
+        if call := self._calls.get(self.seen):
+            call()
 
-    def __enter__(self) -> _AtFirst:
+    def __enter__(self) -> _AtMessages:
         self._logger.addHandler(self)
         self._logger.setLevel(logging.INFO)
         return self
@@ -98,7 +101,7 @@ def test_a_node_is_lost_in_the_middle(
 def _lose_a_node(
     cluster: Any, home: Path, models: Path, source: Repo, patch: pytest.MonkeyPatch
 ) -> tuple[dict[str, str], dict[str, Ran]]:
-    """Digests and account of a build on two workers, whose second node dies with the first message about chunks."""
+    """Digests and account of a build on two workers, whose second node dies when both have batches."""
     started: list[Future[str]] = []
     ran: dict[str, Ran] = {}
     start = ActorWorker.start
@@ -108,16 +111,35 @@ def _lose_a_node(
         return started[-1]
 
     def lose_a_node() -> None:
-        wait(started)  # with both workers up, one of them is on the other node
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+    # With both workers up, one of them is on the other node; two batches later it has had one.
+    calls = {1: lambda: wait(started), 3: lose_a_node}
 
     patch.setattr(ActorWorker, "start", remembered_start)
     patch.setattr(ingest, "Ran", lambda: ran.setdefault("chunks", Ran()))
     patch.setattr(vectors, "Ran", lambda: ran.setdefault("embeddings", Ran()))
-    with _AtFirst("codeintel.chunks", lose_a_node) as lost:
+    with _AtMessages("codeintel.chunks", calls) as messages:
         found = digests(home, models, source, engine="ray", engine_inline_bytes=0, ray_address=cluster.address)
-    assert lost.called
+    assert messages.seen > 3
     return found, ran
+
+
+def test_the_handlers_that_a_jvm_needs_stay(cluster: Any) -> None:
+    import ray
+
+    with kept_handlers():
+        ray.shutdown()
+    before = _addresses()
+    (worker,) = hire(cast("Work[Any]", None), cluster.address, 1, 1)
+    assert ray.is_initialized()
+    worker.close()
+    assert _addresses() == before
+
+
+def _addresses() -> dict[int, bytes]:
+    """Of the handlers' functions: what is behind them in the struct is not all defined."""
+    return {number: action[:8] for number, action in handlers().items()}
 
 
 def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
