@@ -22,7 +22,8 @@ _TRAIN_PER_LIST = 64
 _MIN_APPROXIMATE = 1_000  # too few vectors to train on are searched exactly, whatever the setting
 _COMFORT = 0.99  # where more probes stop being worth their time
 _FLAT = "SQfp16"
-"""Every vector compared, its components as float16: half the memory to read, and cosines within 1e-4 of float32."""
+"""Every vector compared, its components as float16: half the memory to read. Cosines of unit vectors differ from those
+of float32 by 2**-11 at most (rounding), by less than 1e-4 in 384 dimensions."""
 TOMBSTONES = pa.schema([pa.field("chunk_id", pa.int64(), nullable=False)])
 
 

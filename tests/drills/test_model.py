@@ -220,7 +220,7 @@ class Generations(RuleBasedStateMachine):
         found, scores = generation.dense.search(own, len(ids))
         assert sorted(found.tolist()) == sorted(ids.tolist()), "every chunk is found once"
         np.testing.assert_allclose(scores[found == chunk_id], scores[0], atol=1e-5)
-        np.testing.assert_allclose(scores, np.sort(vectors @ own)[::-1], atol=1e-4)
+        np.testing.assert_allclose(scores, np.sort(vectors @ own)[::-1], atol=5e-4)  # float16: at most 2 ** -11
         assert generation.catalog.hydrate([chunk_id], Scope())[chunk_id].text == text
         data = generation.read_file(path)
         assert data is not None
