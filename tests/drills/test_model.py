@@ -219,7 +219,7 @@ class Generations(RuleBasedStateMachine):
         own = vectors[ids == chunk_id][0]
         found, scores = generation.dense.search(own, len(ids))
         assert sorted(found.tolist()) == sorted(ids.tolist()), "every chunk is found once"
-        np.testing.assert_allclose(scores[found == chunk_id], scores[0], atol=1e-5)
+        np.testing.assert_allclose(scores[found == chunk_id], scores[0], atol=1e-3)  # nearly equal ones may swap places
         np.testing.assert_allclose(scores, np.sort(vectors @ own)[::-1], atol=5e-4)  # float16: at most 2 ** -11
         assert generation.catalog.hydrate([chunk_id], Scope())[chunk_id].text == text
         data = generation.read_file(path)
