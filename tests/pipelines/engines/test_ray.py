@@ -26,7 +26,7 @@ from tests.pipelines.conftest import FILES
 from .builds import MANY, digests, in_small_batches
 
 pytestmark = pytest.mark.e2e
-_ATTEMPTS = 5
+_ATTEMPTS = 6
 _NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1", "include_dashboard": False}
 
 
@@ -88,7 +88,7 @@ def test_a_node_is_lost_in_the_middle(
         if attempt:
             cluster.add_node(**_NODE)
         with monkeypatch.context() as patch:
-            found, ran = _lose_a_node(cluster, tmp_path / f"ray-{attempt}", models, source, patch)
+            found, ran = _lose_a_node(cluster, tmp_path / f"ray-{attempt}", models, source, patch, 1 + attempt % 3)
         assert found == expected
         assert (ran["chunks"].engine, ran["chunks"].lost) == ("ray", 0)
         assert (ran["embeddings"].engine, ran["embeddings"].lost) == ("ray", 0)  # by what is left of the cluster
@@ -99,9 +99,9 @@ def test_a_node_is_lost_in_the_middle(
 
 
 def _lose_a_node(
-    cluster: Any, home: Path, models: Path, source: Repo, patch: pytest.MonkeyPatch
+    cluster: Any, home: Path, models: Path, source: Repo, patch: pytest.MonkeyPatch, message: int
 ) -> tuple[dict[str, str], dict[str, Ran]]:
-    """Digests and account of a build on two workers, whose second node dies when both have batches."""
+    """Digests and account of a build on two workers, whose second node dies with that message about chunks."""
     started: list[Future[str]] = []
     ran: dict[str, Ran] = {}
     start = ActorWorker.start
@@ -111,10 +111,11 @@ def _lose_a_node(
         return started[-1]
 
     def lose_a_node() -> None:
+        wait(started)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
 
-    # With both workers up, one of them is on the other node; two batches later it has had one.
-    calls = {1: lambda: wait(started), 3: lose_a_node}
+    # With both workers up, one of them is on the other node.
+    calls: dict[int, Callable[[], object]] = {1: lambda: wait(started), message: lose_a_node}
 
     patch.setattr(ActorWorker, "start", remembered_start)
     patch.setattr(ingest, "Ran", lambda: ran.setdefault("chunks", Ran()))
