@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, wait
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,15 +18,15 @@ from codeintel_pipelines.build import ingest, vectors
 from codeintel_pipelines.build.work import EncodeTexts
 from codeintel_pipelines.engines import Ran, engine_for
 from codeintel_pipelines.engines.cluster import ActorWorker, hire
-from codeintel_pipelines.engines.driver import Work
+from codeintel_pipelines.engines.driver import Tables, Work
 from codeintel_pipelines.engines.handlers import handlers, kept_handlers
-from tests.conftest import GitRepo, Repo
+from tests.conftest import GitRepo
 from tests.pipelines.conftest import FILES
 
 from .builds import MANY, digests, in_small_batches
 
 pytestmark = pytest.mark.e2e
-_ATTEMPTS = 3
+_PATIENCE_S = 120.0
 _NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1", "include_dashboard": False}
 
 
@@ -54,76 +54,54 @@ def cluster() -> Iterator[Any]:
             running.shutdown()
 
 
-class _AtMessages(logging.Handler):
-    """Calls something at messages of a logger, by their number from 1."""
-
-    def __init__(self, name: str, calls: Mapping[int, Callable[[], object]]) -> None:
-        super().__init__(logging.INFO)
-        self._logger, self._calls, self.seen = logging.getLogger(name), calls, 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.seen += 1
-        if call := self._calls.get(self.seen):
-            call()
-
-    def __enter__(self) -> _AtMessages:
-        self._logger.addHandler(self)
-        self._logger.setLevel(logging.INFO)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.setLevel(logging.NOTSET)
-
-
 def test_a_node_is_lost_in_the_middle(
     cluster: Any, tmp_path: Path, models: Path, git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its worker may have been between two batches, when nobody misses it; so it happens until one was in its hands."""
     in_small_batches(monkeypatch)
     source = git_repo({**FILES, **MANY}, name="many")
     expected = digests(tmp_path / "inline", models, source, engine="inline")
-    retries = 0
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            cluster.add_node(**_NODE)
-        with monkeypatch.context() as patch:
-            found, ran = _lose_a_node(cluster, tmp_path / f"ray-{attempt}", models, source, patch, 1 + attempt % 3)
-        assert found == expected
-        assert (ran["chunks"].engine, ran["chunks"].lost) == ("ray", 0)
-        assert (ran["embeddings"].engine, ran["embeddings"].lost) == ("ray", 0)  # by what is left of the cluster
-        retries += ran["chunks"].retries
-        if retries:
-            break
-    assert retries >= 0  # a worker may be idle whenever its node dies; `test_local` makes sure that batches are done again
+    chunked, embedded, taken = Ran(), Ran(), tmp_path / "taken"
+    monkeypatch.setattr(ingest, "Ran", lambda: chunked)  # a build without Dagster keeps no ledger to read them from
+    monkeypatch.setattr(vectors, "Ran", lambda: embedded)  # likewise
+    (node,) = cluster.worker_nodes
+    init = ActorWorker.__init__
+    monkeypatch.setattr(
+        ActorWorker, "__init__", lambda self, work, cpus: init(self, _held(work, node.node_id, taken), cpus)
+    )
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(_lose_when_taken, cluster, node, taken)
+        found = digests(
+            tmp_path / "ray", models, source, engine="ray", engine_inline_bytes=0, ray_address=cluster.address
+        )
+        lost.result()
+    assert found == expected
+    assert (chunked.engine, chunked.retries, chunked.lost) == ("ray", 2, 0)  # both files of the batch, each alone
+    assert (embedded.engine, embedded.retries, embedded.lost) == ("ray", 0, 0)  # by what is left of the cluster
 
 
-def _lose_a_node(
-    cluster: Any, home: Path, models: Path, source: Repo, patch: pytest.MonkeyPatch, message: int
-) -> tuple[dict[str, str], dict[str, Ran]]:
-    """Digests and account of a build on two workers, whose second node dies with that message about chunks."""
-    started: list[Future[str]] = []
-    ran: dict[str, Ran] = {}
-    start = ActorWorker.start
+def _held(work: Work[Any], node_id: str, taken: Path) -> Callable[[Sequence[Any]], Tables]:
+    """The work, but the first batch on that node is never done, and no other before somebody has that one in hand."""
 
-    def remembered_start(worker: ActorWorker) -> Future[str]:
-        started.append(start(worker))
-        return started[-1]
+    def held(batch: Sequence[Any]) -> Tables:
+        import ray
 
-    def lose_a_node() -> None:
-        wait(started)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        until = time.monotonic() + _PATIENCE_S
+        while not taken.exists() and time.monotonic() < until:
+            if ray.get_runtime_context().get_node_id() == node_id:
+                taken.touch()
+                time.sleep(_PATIENCE_S)
+            time.sleep(0.01)
+        return work(batch)
 
-    # With both workers up, one of them is on the other node.
-    calls: dict[int, Callable[[], object]] = {1: lambda: wait(started), message: lose_a_node}
+    return held
 
-    patch.setattr(ActorWorker, "start", remembered_start)
-    patch.setattr(ingest, "Ran", lambda: ran.setdefault("chunks", Ran()))
-    patch.setattr(vectors, "Ran", lambda: ran.setdefault("embeddings", Ran()))
-    with _AtMessages("codeintel.chunks", calls) as messages:
-        found = digests(home, models, source, engine="ray", engine_inline_bytes=0, ray_address=cluster.address)
-    assert messages.seen > 3
-    return found, ran
+
+def _lose_when_taken(cluster: Any, node: Any, taken: Path) -> None:
+    until = time.monotonic() + _PATIENCE_S
+    while not taken.exists():
+        assert time.monotonic() < until, "no batch came to the node"
+        time.sleep(0.01)
+    cluster.remove_node(node, allow_graceful=False)
 
 
 def test_the_handlers_that_a_jvm_needs_stay(cluster: Any) -> None:
