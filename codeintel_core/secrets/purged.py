@@ -129,16 +129,27 @@ def save(path: Path, entries: PurgeList) -> None:
 
 
 def pattern_finder(pattern: str) -> Callable[[bytes], Iterator[tuple[int, int]]]:
-    """A function that yields the spans of an RE2 pattern in UTF-8 bytes; raises `re2.error`."""
+    """A function that yields the spans of an RE2 pattern in UTF-8 bytes, of whole characters; raises `re2.error`."""
     options = re2.Options()
     options.log_errors = False
     options.encoding = re2.Options.Encoding.LATIN1
     compiled = re2.compile(pattern.encode(), options)
 
     def find(data: bytes) -> Iterator[tuple[int, int]]:
-        return (match.span() for match in compiled.finditer(data) if match.end() > match.start())
+        return (_whole(data, *match.span()) for match in compiled.finditer(data) if match.end() > match.start())
 
     return find
+
+
+def _whole(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """The span with the rest of the characters that it cuts: a file with half a character is no UTF-8 any more."""
+    first = next((at for at in range(start, max(-1, start - 4), -1) if not _continues(data, at)), start)
+    last = next((at for at in range(end, end + 4) if not _continues(data, at)), end)
+    return first, last
+
+
+def _continues(data: bytes, at: int) -> bool:
+    return at < len(data) and data[at] & 0xC0 == 0x80
 
 
 def _text_finder(text: Fingerprint) -> Callable[[bytes], Iterator[tuple[int, int]]]:

@@ -78,6 +78,15 @@ def test_a_purged_text_and_a_secret_hide_neither_from_the_other(data: str, patte
     assert list(map(len, masked.split(b"\n"))) == list(map(len, data.encode().split(b"\n")))
 
 
+@pytest.mark.parametrize(
+    ("pattern", "shown"),
+    [("f.", "***r 10 € or"), (r"\x82", "für 10 *** or"), (r"\xac o", "für 10 *****r")],
+    ids=["its end", "its middle", "its start"],
+)
+def test_a_pattern_that_cuts_a_character_takes_all_of_it(pattern: str, shown: str) -> None:
+    assert PurgeList(patterns=(pattern,)).mask("für 10 € or".encode())[0].decode() == shown
+
+
 def test_an_empty_text_has_no_fingerprint() -> None:
     with pytest.raises(ValueError, match="empty"):
         Fingerprint.of(b"")
