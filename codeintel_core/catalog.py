@@ -9,14 +9,17 @@ reader sees them as one.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import feather
+from pyarrow.dataset import Dataset
 
 from codeintel_core import chunk_rows, definition_rows
 from codeintel_core.chunk_rows import ChunkPlace, ChunkRow, ChunkRows
@@ -31,6 +34,7 @@ from codeintel_core.symbol_table import SymbolTable, is_unicode
 
 __all__ = ["FILE_NAME", "OVERLAY_NAME", "Catalog", "ChunkPlace", "ChunkRow", "Match", "build", "extend"]
 
+Rows: TypeAlias = pa.Table | Dataset
 Match = tuple[int, int, bool, str]
 """A chunk that matches a pattern: chunk_id, how often, whether its name or signature does, file class."""
 FILE_NAME, OVERLAY_NAME = "catalog.duckdb", "catalog_overlay.duckdb"
@@ -48,12 +52,21 @@ _CHUNK_COLUMNS = ", ".join(chunk_rows.COLUMNS)
 _FILE_COLUMNS = ", ".join(FileRow.__slots__)
 
 
-def build(path: Path, *, chunks: pa.Table, files: pa.Table, symbols: pa.Table) -> None:
-    """Write the catalog: tables `chunks` (keyed by chunk_id), `files` (keyed by path) and `symbols`; and the rows."""
-    with duckdb.connect(str(path)) as db:
+def build(path: Path, *, chunks: Rows, files: Rows, symbols: Rows) -> None:
+    """Write the catalog: tables `chunks` (keyed by chunk_id), `files` (keyed by path) and `symbols`; and the rows.
+
+    Tables that are larger than memory come as datasets: DuckDB sorts them beyond 1 GB in a folder beside the catalog.
+    """
+    spill = path.with_name(".spill")
+    with duckdb.connect(str(path), config={"memory_limit": "1GB", "temp_directory": str(spill)}) as db:
         _fill(db, {"chunks": chunks, "files": files, "symbols": symbols})
-    chunk_rows.write(path.with_name(chunk_rows.FILE_NAME), chunks)
-    definition_rows.write(path.with_name(definition_rows.FILE_NAME), symbols)
+        _write_rows(db, path.with_name(chunk_rows.FILE_NAME), path.with_name(definition_rows.FILE_NAME))
+    shutil.rmtree(spill, ignore_errors=True)
+
+
+def _write_rows(db: duckdb.DuckDBPyConnection, chunks: Path, definitions: Path) -> None:
+    chunk_rows.write(chunks, db.sql(f"SELECT {_CHUNK_COLUMNS} FROM chunks ORDER BY chunk_id").to_arrow_table())  # noqa: S608 (our names)
+    definition_rows.write(definitions, db.sql("FROM symbols WHERE role = 'definition'").to_arrow_table())
 
 
 def extend(
@@ -85,17 +98,14 @@ def extend(
         if before.exists():
             db.execute("INSERT INTO gone SELECT path FROM parent.gone EXCEPT SELECT path FROM gone")
             db.execute("DETACH parent")
-        rows = db.sql(f"SELECT {_CHUNK_COLUMNS} FROM chunks").to_arrow_table()  # noqa: S608 (our names)
-        defined = db.sql("FROM symbols").to_arrow_table()
+        _write_rows(db, path.with_name(chunk_rows.OVERLAY_NAME), path.with_name(definition_rows.OVERLAY_NAME))
         hidden = db.sql("FROM gone ORDER BY path").to_arrow_table()
         (covered,) = db.execute("SELECT (SELECT count(*) FROM chunks) + (SELECT count(*) FROM gone)").fetchone() or (0,)
-    chunk_rows.write(path.with_name(chunk_rows.OVERLAY_NAME), rows)
-    definition_rows.write(path.with_name(definition_rows.OVERLAY_NAME), defined)
     feather.write_feather(hidden, str(path.with_name(_GONE_NAME)), compression="uncompressed")
     return int(covered)
 
 
-def _fill(db: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], kept: str = "") -> None:
+def _fill(db: duckdb.DuckDBPyConnection, tables: Mapping[str, Rows], kept: str = "") -> None:
     for name, table in tables.items():
         db.register("source", table)
         rows = f"SELECT * FROM source {kept.format(name)} ORDER BY {_KEYS[name]}"  # noqa: S608 (our names)

@@ -18,7 +18,10 @@ from codeintel_core.errors import GenerationCorrupt
 
 def write(path: Path, rows: pa.Table, key: str) -> None:
     """Write the rows as one batch sorted by the int64 column `key`; texts may together exceed 2 GB as large_string."""
-    rows = rows.sort_by(key).combine_chunks()
+    keys = rows[key].to_numpy()
+    if (keys[1:] < keys[:-1]).any():  # a sorted table, however large, is not copied once more
+        rows = rows.sort_by(key)
+    rows = rows.combine_chunks()
     path.unlink(missing_ok=True)  # of an interrupted build
     with pa.ipc.new_file(path, rows.schema) as writer:
         writer.write_table(rows)

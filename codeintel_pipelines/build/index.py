@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.dataset import dataset
 
 from codeintel_core import catalog
 from codeintel_core.analysis import document_terms
+from codeintel_core.embedding.contract import Matrix
 from codeintel_core.indexes import dense_build, lexical
 from codeintel_core.indexes.dense import PRIMARY, SECONDARY, Ids, Shard
 from codeintel_core.indexes.lexical import LexicalDocument
+from codeintel_pipelines.build import parts
 from codeintel_pipelines.build.plan import Build
 from codeintel_pipelines.build.vectors import read_vectors
 
@@ -30,7 +36,7 @@ def build_primary(build: Build) -> dict[str, Any]:
     if build.parent_folder and build.parent_manifest and not build.plan.compact and not _outgrown(build):
         dense_build.link_primary(build.parent_folder / "dense", target)
         return build.parent_manifest.dense
-    ids, vectors = read_vectors(build.read("embeddings.parquet"))
+    ids, vectors = _all_vectors(build)
     choice = dense_build.build_primary(
         vectors, ids, target, flat_max=build.settings.dense_flat_max, min_recall=build.settings.dense_min_recall
     )
@@ -62,7 +68,8 @@ def build_lucene(build: Build) -> dict[str, int]:
     """Write the Lucene index: the parent's segments plus deletions and additions, or everything."""
     target = build.folder / "lucene"
     if build.parent_folder is None or build.plan.compact:
-        count = lexical.write(target, add=lexical_documents(build.read("chunks.parquet", [*_LEXICAL_COLUMNS, "text"])))
+        every = (pq.read_table(part, columns=[*_LEXICAL_COLUMNS, "text"]) for part in _parts(build, "chunks.parquet"))
+        count = lexical.write(target, add=chain.from_iterable(map(lexical_documents, every)))
         return {"documents": count, "added": count, "deleted": 0}
     chunks, parent = build.replaced("chunks.parquet", [*_LEXICAL_COLUMNS, "text"])
     before = {row["chunk_id"]: row for row in parent.select(_LEXICAL_COLUMNS).to_pylist()}
@@ -89,23 +96,32 @@ def build_catalog(build: Build) -> dict[str, int]:
             files=files.filter(pc.is_in(files["path"], value_set=fresh)), gone=sorted(build.gone_paths),
         )  # fmt: skip
     else:
-        catalog.build(path, **{name: build.read(f"{name}.parquet") for name in ("chunks", "files", "symbols")})
+        chunks, symbols = (dataset(_parts(build, name)) for name in ("chunks.parquet", "symbols.parquet"))
+        catalog.build(path, chunks=chunks, files=build.read("files.parquet"), symbols=symbols)
         size = 0
     return {"overlay": size, "size_bytes": sum(file.stat().st_size for file in build.folder.glob("catalog*"))}
 
 
-def lexical_documents(chunks: pa.Table) -> list[LexicalDocument]:
+def lexical_documents(chunks: pa.Table) -> Iterator[LexicalDocument]:
     """What Lucene is given for the rows of a chunks table."""
-    return [
-        LexicalDocument(
-            row["chunk_id"],
-            document_terms(symbol=row["symbol"], path=row["path"], text=row["text"], docstring=row["docstring"]),
-            row["path"],
-            row["language"],
-            row["file_class"],
-        )
-        for row in chunks.to_pylist()
-    ]
+    for row in chunks.to_pylist():
+        terms = document_terms(symbol=row["symbol"], path=row["path"], text=row["text"], docstring=row["docstring"])
+        yield LexicalDocument(row["chunk_id"], terms, row["path"], row["language"], row["file_class"])
+
+
+def _parts(build: Build, name: str) -> list[Path]:
+    return parts.files(build.folder / name)
+
+
+def _all_vectors(build: Build) -> tuple[Ids, Matrix]:
+    """As `read_vectors`, of the whole generation: there is one copy of them at a time."""
+    files = _parts(build, "embeddings.parquet")
+    rows = [pq.read_metadata(file).num_rows for file in files]
+    ids, vectors = np.empty(sum(rows), np.int64), np.empty((sum(rows), build.contract.dimension), np.float32)
+    ends = np.cumsum(rows, dtype=np.int64)
+    for file, start, end in zip(files, ends - rows, ends, strict=True):
+        ids[start:end], vectors[start:end] = read_vectors(pq.read_table(file))
+    return ids, vectors
 
 
 def is_linked(build: Build) -> bool:

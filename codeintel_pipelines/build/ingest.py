@@ -5,8 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,12 +24,15 @@ from codeintel_core.secrets import is_denied, purged
 from codeintel_core.secrets.purged import PurgeList
 from codeintel_pipelines.build import parts
 from codeintel_pipelines.build.plan import Build
+from codeintel_pipelines.build.spill import Spill
 from codeintel_pipelines.build.work import ChunkFiles, Source, crashed, file_batches
 from codeintel_pipelines.engines import Ran, engine_for
 
 _log = logging.getLogger("codeintel.chunks")
 HEADER_TOKENS = 26  # of the encoder's limit: special tokens, and the symbol that is embedded with the text
-_NOTHING = (schemas.CHUNKS.empty_table(), schemas.SYMBOLS.empty_table())
+_TABLES = {"chunks": schemas.CHUNKS, "symbols": schemas.SYMBOLS}
+_BYTES_AT_ONCE = 100_000_000  # of fresh rows that are sorted, a few times as much memory
+_PART = "_part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +56,21 @@ def ingest(build: Build) -> Ingested:
         NothingToIndex: the commit holds no text that can be indexed.
     """
     ran = Ran()
-    fresh_files, fresh_chunks, fresh_symbols = _chunked(build, ran)
-    files = _file_table(build, fresh_files)
-    coverage = Counter(reason or "indexed" for reason in files["skip_reason"].to_pylist())
-    count = pc.sum(files["chunks"]).as_py() or 0
-    if not count:
-        skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(coverage.items())) or "no files"
-        raise NothingToIndex(f"'{build.plan.repo}' at {build.plan.commit[:10]} has nothing to index ({skipped})")
-    pq.write_table(files, build.folder / "files.parquet", compression="zstd")
-    tables = {"chunks": fresh_chunks, "symbols": fresh_symbols}
-    rows = {name: _write_parts(build, name, table, count) for name, table in tables.items()}
+    with ExitStack() as stack:
+        fresh = {
+            name: stack.enter_context(Spill(build.repository.staging / f"fresh_{name}.arrow", schema))
+            for name, schema in _TABLES.items()
+        }
+        files = _file_table(build, _chunked(build, fresh, ran))
+        coverage, count = _counted(build, files)
+        pq.write_table(files, build.folder / "files.parquet", compression="zstd")
+        rows = {name: _write_parts(build, name, spill, count) for name, spill in fresh.items()}
     build.keep_facts("chunks", rows)
     languages = files.group_by("language").aggregate([("chunks", "sum")]).to_pylist()
     return Ingested(
         files=files.num_rows,
         reused_files=len(build.changes.unchanged),
-        coverage=dict(sorted(coverage.items())),
+        coverage=coverage,
         redacted=redacted(files),
         languages=dict(
             Counter({row["language"]: row["chunks_sum"] for row in languages if row["chunks_sum"]}).most_common()
@@ -73,14 +80,24 @@ def ingest(build: Build) -> Ingested:
     )
 
 
+def _counted(build: Build, files: pa.Table) -> tuple[dict[str, int], int]:
+    """Files by what became of them, and the chunks of all; raises `NothingToIndex`."""
+    coverage = dict(sorted(Counter(reason or "indexed" for reason in files["skip_reason"].to_pylist()).items()))
+    count = pc.sum(files["chunks"]).as_py() or 0
+    if not count:
+        skipped = ", ".join(f"{count} {reason}" for reason, count in coverage.items()) or "no files"
+        raise NothingToIndex(f"'{build.plan.repo}' at {build.plan.commit[:10]} has nothing to index ({skipped})")
+    return coverage, count
+
+
 def redacted(files: pa.Table) -> dict[str, int]:
     """How many values were masked as secrets, and in how many of the files; empty when there were none."""
     counts = [count for count in files["redactions"].to_pylist() if count]
     return {"values": sum(counts), "files": len(counts)} if counts else {}
 
 
-def _chunked(build: Build, ran: Ran) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Rows of FILES, CHUNKS and SYMBOLS of the files that are not the parent's."""
+def _chunked(build: Build, fresh: Mapping[str, Spill], ran: Ran) -> pa.Table:
+    """Rows of FILES of the files that are not the parent's; their chunks and symbols go to `fresh`."""
     todo = [e for e in build.tree if e.path not in build.changes.unchanged]
     readable: list[TreeEntry] = []
     unread: list[FileChunks] = []
@@ -100,16 +117,18 @@ def _chunked(build: Build, ran: Ran) -> tuple[pa.Table, pa.Table, pa.Table]:
         Source(entry.path, entry.blob, content, gone.spans(content))
         for entry, (_, content) in zip(readable, blobs, strict=True)
     )
-    found: list[tuple[pa.Table, ...]] = [(files_table([one.file for one in unread]), *_NOTHING)]
+    found = [files_table([one.file for one in unread])]
     done = 0
     for batch, tables in engine.run(chunk, file_batches(sources), ran):
         if tables is None:
             _log.warning("given up, because its grammar crashes: %s", ", ".join(source.path for source in batch))
-        found.append(crashed(batch) if tables is None else tables)
+        files, *others = crashed(batch) if tables is None else tables
+        found.append(files)
+        for spill, rows in zip(fresh.values(), others, strict=True):
+            spill.add(rows)
         done += len(batch)
         _log.info("chunked %d of %d files", done, len(readable), extra={"progress": ("chunk", done, len(readable))})
-    files, chunks, symbols = (pa.concat_tables(some).combine_chunks() for some in zip(*found, strict=True))
-    return files, chunks, symbols
+    return pa.concat_tables(found).combine_chunks()
 
 
 def _unread(entry: TreeEntry, build: Build, gone: PurgeList) -> str:
@@ -130,7 +149,7 @@ def _file_table(build: Build, fresh: pa.Table) -> pa.Table:
     return fresh.sort_by("path")
 
 
-def _write_parts(build: Build, name: str, fresh: pa.Table, chunks: int) -> int:
+def _write_parts(build: Build, name: str, fresh: Spill, chunks: int) -> int:
     """Write the parts of a table that changed files fall into and link the others; returns the rows of all parts.
 
     Args:
@@ -145,20 +164,37 @@ def _write_parts(build: Build, name: str, fresh: pa.Table, chunks: int) -> int:
     parent = build.parent_folder / target.name if build.parent_folder else None
     before = parts.files(parent) if parent else []
     count = parts.count_for(chunks, len(before))
+    gone = pa.array(sorted(build.gone_paths), pa.string())
     touched, linked = set(range(count)), 0  # parts to write, rows in the others
     if parent and build.parent_manifest and count == len(before):
         linked = int(build.parent_manifest.counts.model_dump()[name])
         touched = {parts.part_of(path, count) for path in build.fresh_paths | build.gone_paths}
+        linked -= sum(pq.read_metadata(before[number]).num_rows for number in touched)
         parts.link(parent, target, (parts.names(count)[number] for number in set(range(count)) - touched))
-        before = [before[number] for number in sorted(touched)]
-    gone = pa.array(sorted(build.gone_paths), pa.string())
-    old = parts.read(before, None, fresh.schema)
-    linked -= old.num_rows if linked else 0
-    kept = old.filter(pc.invert(pc.is_in(old["path"], value_set=gone)))
-    fresh = pa.concat_tables([kept.cast(fresh.schema), fresh])
-    place = [(key, "ascending") for key in ("path", "start_line", "name", "role") if key in fresh.column_names]
-    found = parts.split(fresh, fresh["path"].to_pylist(), count)
-    for number in touched:
-        part = found.get(number, fresh.schema.empty_table()).sort_by(place)
-        pq.write_table(part, target / parts.names(count)[number], compression="zstd")
-    return linked + int(fresh.num_rows)
+    else:
+        for path in before:  # they fall into other parts now
+            fresh.add(_without(pq.read_table(path), gone))
+        before = []
+    numbers = parts.numbers(fresh.column("path"), count)
+    written = 0
+    for some in filter(len, np.array_split(sorted(touched), fresh.size_bytes // _BYTES_AT_ONCE + 1)):
+        kept = parts.read([before[number] for number in some] if before else [], None, fresh.schema)
+        rows = pa.concat_tables([_without(kept, gone).cast(fresh.schema), fresh.rows(np.isin(numbers, some))])
+        written += rows.num_rows
+        _write_some(target, rows, some.tolist(), count)
+    return linked + written
+
+
+def _without(rows: pa.Table, paths: pa.Array) -> pa.Table:
+    return rows.filter(pc.invert(pc.is_in(rows["path"], value_set=paths)))
+
+
+def _write_some(target: Path, rows: pa.Table, numbers: Sequence[int], count: int) -> None:
+    """Write these parts, with all of their rows."""
+    keys = [key for key in ("path", "start_line", "name", "role") if key in rows.column_names]
+    rows = rows.append_column(_PART, pa.array(parts.numbers(rows["path"], count)))
+    rows = rows.sort_by([(key, "ascending") for key in (_PART, *keys)])
+    starts = np.searchsorted(rows[_PART].to_numpy(), [*numbers, numbers[-1] + 1])
+    rows = rows.drop_columns([_PART])
+    for number, (start, end) in zip(numbers, pairwise(starts.tolist()), strict=True):
+        pq.write_table(rows.slice(start, end - start), target / parts.names(count)[number], compression="zstd")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 _CHUNKS_PER_PART = 128
 _MOST_PARTS = 1_024
@@ -33,10 +34,14 @@ def part_of(path: str, count: int) -> int:
     return zlib.crc32(path.encode("utf-8", "surrogatepass")) % count
 
 
-def split(table: pa.Table, paths: Sequence[str], count: int) -> dict[int, pa.Table]:
-    """Rows by part; `paths` names the file of each row. Parts without rows are left out."""
-    numbers = np.array([part_of(path, count) for path in paths], np.int64)
-    return {number: table.filter(pa.array(numbers == number)) for number in np.unique(numbers).tolist()}
+def numbers(paths: pa.ChunkedArray, count: int) -> NDArray[np.int16]:
+    """Part of each row, (n,) int16; `paths` names its file."""
+    found = [np.empty(0, np.int16)]
+    for chunk in paths.chunks:
+        known = chunk.dictionary_encode()  # rows of one file lie together: few paths, each hashed once
+        of_path = np.array([part_of(path, count) for path in known.dictionary.to_pylist()], np.int16)
+        found.append(of_path[known.indices.to_numpy()] if len(chunk) else of_path)
+    return np.concatenate(found)
 
 
 def names(count: int) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from codeintel_core import identity, schemas
 from codeintel_core.embedding.cache import VectorCache
 from codeintel_core.embedding.contract import Matrix
-from codeintel_core.embedding.embed import embed_texts
+from codeintel_core.embedding.embed import Embedded, embed_texts
 from codeintel_core.embedding.select import encoder_for
 from codeintel_core.embedding.text import embedded_text
 from codeintel_core.indexes.dense import Ids
@@ -24,7 +26,10 @@ from codeintel_pipelines.build.plan import Build, Embed
 from codeintel_pipelines.build.work import encode_slices
 from codeintel_pipelines.engines import Ran
 
+Keys = NDArray[np.object_]
+"""`identity.text_key` of each row, '' where it gets no vector."""
 _COLUMNS = ["chunk_id", "path", "symbol", "name", "file_class", "text"]
+_CHUNKS_AT_ONCE = 65_536  # at most as many and a part more: half a gigabyte with their texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +57,68 @@ class EmbeddingCost:
 
 def embed(build: Build) -> EmbeddingCost:
     """Write embeddings.parquet, in the parts of chunks.parquet: the vectors of the chunks that the plan wants."""
-    contract = build.contract
     target = build.folder / "embeddings.parquet"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     work, before, linked = _take_over(build, target)
-    schema = schemas.embeddings(contract.dimension)
-    tables = [pq.read_table(path, columns=_COLUMNS) for path in work]
-    chunks = pa.concat_tables([*tables, schemas.CHUNKS.empty_table().select(_COLUMNS)])
-    old_keys, (_, old_vectors) = before["text_key"].to_pylist(), read_vectors(before)
-    rows = _rows_in(before, chunks, build.fresh_paths)
-    keys = np.array([old_keys[row] if row >= 0 else "" for row in rows.tolist()], object)
-    matrix: Matrix = np.zeros((len(rows), contract.dimension), np.float32)
-    matrix[rows >= 0] = old_vectors[rows[rows >= 0]]
-    kept, reused, computed, seconds = int((rows >= 0).sum()), 0, 0, 0.0
-    ran = Ran()
-    rest = np.flatnonzero(rows < 0)
-    if len(rest) and not build.plan.compact:
-        missing = chunks.take(pa.array(rest))
-        texts = list(map(embedded_text, missing["text"].to_pylist(), missing["symbol"].to_pylist()))
-        with VectorCache(build.home.vectors(contract.contract_id), contract) as cache:
-            wanted = _wanted(build, missing, texts, cache)
-            encoder = encoder_for(build.settings, threads=build.settings.embedding_threads)
-            encode = partial(encode_slices, encoder, build.settings, ran)
-            embedded = embed_texts(encoder, cache, [texts[i] for i in wanted], encode)
-        keys[rest[wanted]], matrix[rest[wanted]] = embedded.keys, embedded.matrix
-        reused, computed, seconds = embedded.reused, embedded.computed, embedded.seconds
-    ends = np.cumsum([table.num_rows for table in tables], dtype=np.int64)
-    ids = chunks["chunk_id"].to_numpy()
-    for path, end, table in zip(work, ends.tolist(), tables, strict=True):
-        mine = np.arange(end - table.num_rows, end)
-        mine = mine[keys[mine] != ""]
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix[mine].ravel()), contract.dimension)
-        part = pa.Table.from_arrays([pa.array(ids[mine]), pa.array(keys[mine], pa.string()), vectors], schema=schema)
+    (_, old_vectors), old_keys = read_vectors(before), np.array(before["text_key"].to_pylist(), object)
+    row_of = {chunk_id: row for row, chunk_id in enumerate(before["chunk_id"].to_pylist())}
+    counts, seconds, ran = Counter(vectors=linked, reused=linked), 0.0, Ran()
+    for some in _groups(work):
+        tables = [pq.read_table(path, columns=_COLUMNS) for path in some]
+        chunks = pa.concat_tables(tables)
+        rows = _rows_in(row_of, chunks, build.fresh_paths)
+        keys, matrix = np.full(len(rows), "", object), np.zeros((len(rows), build.contract.dimension), np.float32)
+        kept, rest = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+        keys[kept], matrix[kept] = old_keys[rows[kept]], old_vectors[rows[kept]]
+        if len(rest) and not build.plan.compact:
+            wanted, embedded = _embedded(build, chunks.take(pa.array(rest)), counts["computed"], ran)
+            keys[rest[wanted]], matrix[rest[wanted]] = embedded.keys, embedded.matrix
+            counts.update(reused=embedded.reused, computed=embedded.computed)
+            seconds += embedded.seconds
+        counts.update(reused=len(kept), vectors=int((keys != "").sum()))
+        _write(target, some, tables, keys, matrix)
+    return EmbeddingCost(
+        counts["vectors"], counts["reused"], counts["computed"], round(seconds, 3), ran.engine, ran.workers, ran.retries
+    )
+
+
+def _groups(work: Sequence[Path]) -> Iterator[list[Path]]:
+    """Parts that are embedded together: what is held in memory follows the group, not the repository."""
+    some: list[Path] = []
+    count = 0
+    for path in work:
+        some.append(path)
+        count += pq.read_metadata(path).num_rows
+        if count >= _CHUNKS_AT_ONCE:
+            yield some
+            some, count = [], 0
+    if some:
+        yield some
+
+
+def _embedded(build: Build, chunks: pa.Table, computed: int, ran: Ran) -> tuple[list[int], Embedded]:
+    """The rows that get a vector now, and their vectors; `computed` were encoded in this build before."""
+    contract = build.contract
+    texts = list(map(embedded_text, chunks["text"].to_pylist(), chunks["symbol"].to_pylist()))
+    with VectorCache(build.home.vectors(contract.contract_id), contract) as cache:
+        wanted = _wanted(build, chunks, texts, cache, computed)
+        encoder = encoder_for(build.settings, threads=build.settings.embedding_threads)
+        encode = partial(encode_slices, encoder, build.settings, ran)
+        return wanted, embed_texts(encoder, cache, [texts[i] for i in wanted], encode)
+
+
+def _write(target: Path, names: Sequence[Path], tables: Sequence[pa.Table], keys: Keys, matrix: Matrix) -> None:
+    """Write the rows that have a key, in a part for each table of chunks; keys and vectors are of all their rows."""
+    schema = schemas.embeddings(matrix.shape[1])
+    start = 0
+    for path, table in zip(names, tables, strict=True):
+        mine = start + np.flatnonzero(keys[start : start + table.num_rows] != "")
+        ids = table["chunk_id"].to_numpy()[mine - start]
+        start += table.num_rows
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix[mine].ravel()), matrix.shape[1])
+        part = pa.Table.from_arrays([pa.array(ids), pa.array(keys[mine], pa.string()), vectors], schema=schema)
         pq.write_table(part, target / path.name, compression="none", use_dictionary=False)
-    total = linked + int((keys != "").sum())
-    reused += linked + kept
-    return EmbeddingCost(total, reused, computed, round(seconds, 3), ran.engine, ran.workers, ran.retries)
 
 
 def read_vectors(table: pa.Table) -> tuple[Ids, Matrix]:
@@ -118,22 +148,21 @@ def _take_over(build: Build, target: Path) -> tuple[list[Path], pa.Table, int]:
     return work, old, counts.embedded - old.num_rows
 
 
-def _rows_in(before: pa.Table, chunks: pa.Table, fresh_paths: frozenset[str]) -> Ids:
+def _rows_in(row_of: Mapping[int, int], chunks: pa.Table, fresh_paths: frozenset[str]) -> Ids:
     """Row of each chunk's vector in the parent's table, -1 where it has none or comes from a file that changed."""
-    row_of = {chunk_id: row for row, chunk_id in enumerate(before["chunk_id"].to_pylist())}
     pairs = zip(chunks["chunk_id"].to_pylist(), chunks["path"].to_pylist(), strict=True)
     found = [-1 if path in fresh_paths else row_of.get(chunk_id, -1) for chunk_id, path in pairs]
     return np.array(found, np.int64)
 
 
-def _wanted(build: Build, chunks: pa.Table, texts: Sequence[str], cache: VectorCache) -> list[int]:
+def _wanted(build: Build, chunks: pa.Table, texts: Sequence[str], cache: VectorCache, computed: int) -> list[int]:
     """Rows that get a vector now: all of them, or what is cached (and definitions) when the rest would take long."""
     everything = list(range(len(texts)))
     if build.plan.embed is Embed.ALL:
         return everything
     contract_id = cache.contract.contract_id
     present = cache.get_many([identity.text_key(contract_id, text) for text in texts]).present
-    if build.plan.embed is Embed.AUTO and np.count_nonzero(~present) <= build.settings.lexical_first_texts:
+    if build.plan.embed is Embed.AUTO and computed + np.count_nonzero(~present) <= build.settings.lexical_first_texts:
         return everything
     if build.plan.embed is Embed.DEFINITIONS:
         rows = zip(chunks["name"].to_pylist(), chunks["file_class"].to_pylist(), strict=True)

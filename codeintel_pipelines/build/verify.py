@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from codeintel_core import schemas
 from codeintel_core.analysis import query_terms
 from codeintel_core.catalog import FILE_NAME, Catalog, ChunkRow
 from codeintel_core.deadline import Deadline
@@ -28,6 +30,7 @@ from codeintel_pipelines.build.sparse import FOLDER, IMPACTS, LUCENE, read_impac
 from codeintel_pipelines.build.vectors import read_vectors
 
 _SAMPLE = 25
+_SAMPLE_PARTS = 8  # of a hundred chunks or more each, where there are as many
 _NO_IDS: Ids = np.empty(0, np.int64)
 _NORM_TOLERANCE = 1e-3
 _SELF_RETRIEVAL = 0.9
@@ -56,19 +59,16 @@ def unique_ids(build: Build) -> Verdict:
 
 def spans_inside_files(build: Build) -> Verdict:
     """Every span that was written lies inside its file."""
-    columns = ["path", "start_byte", "end_byte", "start_line", "end_line"]
-    rows = build.replaced("chunks.parquet", columns)[0].to_pylist()
     files = build.read("files.parquet", ["path", "size_bytes", "lines"])
-    wanted = pa.array(sorted({row["path"] for row in rows}), pa.string())
-    sizes = {row["path"]: row for row in files.filter(pc.is_in(files["path"], value_set=wanted)).to_pylist()}
-    outside = [
-        row["path"]
-        for row in rows
-        if not (
-            0 <= row["start_byte"] < row["end_byte"] <= sizes[row["path"]]["size_bytes"]
-            and 1 <= row["start_line"] <= row["end_line"] <= sizes[row["path"]]["lines"]
-        )
-    ]
+    outside: list[str] = []
+    for part in _written(build, "chunks.parquet"):
+        rows = pq.read_table(part, columns=["path", "start_byte", "end_byte", "start_line", "end_line"])
+        mine = files.take(pc.index_in(rows["path"], value_set=files["path"]))
+        start_byte, end_byte, size = (column.to_numpy() for column in (*rows.columns[1:3], mine["size_bytes"]))
+        start_line, end_line, lines = (column.to_numpy() for column in (*rows.columns[3:], mine["lines"]))
+        right = (start_byte >= 0) & (start_byte < end_byte) & (end_byte <= size)
+        right &= (start_line >= 1) & (start_line <= end_line) & (end_line <= lines)
+        outside += rows["path"].filter(pa.array(~right)).to_pylist()
     return Verdict(not outside, {"outside": len(outside), "examples": outside[:5]})
 
 
@@ -86,27 +86,27 @@ def files_covered(build: Build) -> Verdict:
 
 def vectors_follow_contract(build: Build) -> Verdict:
     """One vector per chunk (at most one while pending), of the contract's dimension, finite and of unit norm."""
-    ids, vectors = read_vectors(build.replaced("embeddings.parquet")[0])
-    chunks = [pq.read_table(build.folder / "chunks.parquet" / name, columns=["chunk_id"]) for name in _written(build)]
-    known = np.concatenate([_NO_IDS, *(table["chunk_id"].to_numpy() for table in chunks)])
-    finite = bool(np.isfinite(vectors).all())
-    deviation = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max(initial=0)) if finite else float("inf")
+    found, known, dimensions = [_NO_IDS], [_NO_IDS], set()
+    finite, deviation = True, 0.0
+    for part in _written(build, "embeddings.parquet"):
+        ids, vectors = read_vectors(pq.read_table(part))
+        found.append(ids)
+        known.append(pq.read_table(build.folder / "chunks.parquet" / part.name, columns=["chunk_id"])["chunk_id"])
+        dimensions.add(vectors.shape[1])
+        finite = finite and bool(np.isfinite(vectors).all())
+        if finite:
+            deviation = max(deviation, float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max(initial=0)))
+    ids, chunk_ids = np.concatenate(found), np.concatenate(known)
     facts = {
         "contract_id": build.contract.contract_id,
         "vectors": len(ids),
         "finite": finite,
         "norm_deviation": round(deviation, 6) if finite else "inf",
     }
-    right_ids = len(np.unique(ids)) == len(ids) and bool(np.isin(ids, known).all())
-    complete = build.plan.embed is not Embed.ALL or build.plan.compact or len(ids) == len(known)
-    return Verdict(
-        right_ids
-        and complete
-        and finite
-        and deviation <= _NORM_TOLERANCE
-        and vectors.shape[1] == build.contract.dimension,
-        facts,
-    )
+    right_ids = len(np.unique(ids)) == len(ids) and bool(np.isin(ids, chunk_ids).all())
+    complete = build.plan.embed is not Embed.ALL or build.plan.compact or len(ids) == len(chunk_ids)
+    right_vectors = finite and deviation <= _NORM_TOLERANCE and dimensions <= {build.contract.dimension}
+    return Verdict(right_ids and complete and right_vectors, facts)
 
 
 def dense_adds_up(build: Build) -> Verdict:
@@ -186,19 +186,18 @@ def _is_row(row: dict[str, Any], found: ChunkRow | None) -> bool:
     return found is not None and all(getattr(found, column) == value for column, value in row.items())
 
 
-def _written(build: Build) -> list[str]:
-    """Names of the parts of the embeddings that this build wrote."""
-    mine = build.folder / "embeddings.parquet"
-    theirs = build.parent_folder / mine.name if build.parent_folder else None
-    return [path.name for path in (parts.replaced(mine, theirs)[0] if theirs else parts.files(mine))]
+def _written(build: Build, name: str) -> list[Path]:
+    """Parts of a table that this build wrote."""
+    mine = build.folder / name
+    theirs = build.parent_folder / name if build.parent_folder else None
+    return parts.replaced(mine, theirs)[0] if theirs else parts.files(mine)
 
 
 def _sample(build: Build, columns: list[str]) -> pa.Table:
-    """Chunks to try: those of the parts that were written, or of the first part when all were linked."""
-    rows = build.replaced("chunks.parquet", columns)[0]
-    if rows.num_rows:
-        return rows
-    return pq.read_table(parts.files(build.folder / "chunks.parquet")[0], columns=columns)
+    """Chunks to try: of parts that were written, or of the first part when all were linked."""
+    every = parts.files(build.folder / "chunks.parquet")
+    some = _written(build, "chunks.parquet")[:_SAMPLE_PARTS] or every[:1]
+    return parts.read(some, columns, schemas.CHUNKS)
 
 
 def citations_match_source(generation: Generation) -> Verdict:

@@ -14,7 +14,7 @@ from codeintel_core.generations.manifest import Manifest
 from codeintel_core.home import Home
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
-from codeintel_pipelines.build import parts
+from codeintel_pipelines.build import ingest, parts, vectors
 from tests.conftest import Repo
 from tests.pipelines.conftest import tables
 
@@ -34,12 +34,19 @@ def test_a_path_stays_in_its_part() -> None:
 
 
 @pytest.mark.e2e
-def test_a_small_change_rewrites_its_part_and_growth_a_new_layout(home: Home, source: Repo) -> None:
+@pytest.mark.parametrize("is_large", [False, True], ids=["at once", "in groups"])
+def test_a_small_change_rewrites_its_part_and_growth_a_new_layout(
+    home: Home, source: Repo, monkeypatch: pytest.MonkeyPatch, is_large: bool
+) -> None:
+    """Also of tables that are larger than what is held in memory, compared with a full rebuild that holds all."""
     mirror.add(home, str(source.path), name="calculator")
     settings = Settings(home=home.root)
 
     def build(*, force: bool = False) -> tuple[Manifest, Path]:
-        with fake_encoder.used_by_builds():
+        with fake_encoder.used_by_builds(), monkeypatch.context() as patch:
+            if is_large and not force:
+                patch.setattr(ingest, "_BYTES_AT_ONCE", 20_000)  # it takes a million chunks to exceed what they are
+                patch.setattr(vectors, "_CHUNKS_AT_ONCE", 100)
             manifest = plain_build.build(home, settings, "calculator", force=force)
         return manifest, tables(home, manifest)
 
