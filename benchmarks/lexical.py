@@ -26,7 +26,7 @@ from benchmarks.rows import Row, Rows, percentiles
 from benchmarks.workplace import Workplace
 from codeintel_core import analysis
 from codeintel_core.deadline import Deadline
-from codeintel_core.indexes import lexical
+from codeintel_core.indexes import jvm, lexical
 from codeintel_core.indexes.lexical import BM25_B, BM25_K1, LexicalDocument, LexicalIndex, LexicalSearcher
 from codeintel_core.scope import Scope
 
@@ -132,6 +132,7 @@ def _questions(functions: Sequence[str]) -> list[list[str]]:
 
 
 def _lucene(documents: list[list[str]], folder: Path) -> Kind:
+    jvm.expect(len(documents))  # as a server and a build do
     started = time.perf_counter()
     lexical.write(
         folder / "lucene",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,7 +18,9 @@ from codeintel_core.errors import CodeIntelError, UnknownGeneration, UnknownRepo
 from codeintel_core.generations.generation import Generation
 from codeintel_core.generations.library import Library
 from codeintel_core.generations.manifest import Manifest
+from codeintel_core.generations.publish import current_id
 from codeintel_core.home import Home
+from codeintel_core.indexes import doc_ids, jvm
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
 from codeintel_core.memo import Memo
@@ -126,6 +129,7 @@ class Services:
     def start(self) -> None:
         """Warm up, then watch for new generations in the background until `close`."""
         self._rehearsal_is_due = True
+        jvm.expect(sum(doc_ids.count(folder / "lucene") for folder in self._served()))
         if self.replica is not None:  # what is here serves at once, and nothing of a large home has to come first
             self._start(lambda: self._every(self.settings.bucket_interval_s, self.follow), "bucket-follower")
         if self.handover is not None:
@@ -281,6 +285,12 @@ class Services:
         if self._purged.has_changed():  # after it, what was purged is in no generation that a request can pin
             self._searching.forget()
             self.tool_answers.clear()
+
+    def _served(self) -> Iterator[Path]:
+        """Folders of what the home serves, opened or not."""
+        for repository in map(self.home.repository, self.home.repository_names()):
+            if gen_id := current_id(repository):
+                yield repository.generation(gen_id)
 
     def _open_old(self, repos: Sequence[str], as_of: str) -> None:
         with self.library.pin(repos, as_of) as generations:

@@ -16,7 +16,7 @@ from pyarrow.dataset import dataset
 from codeintel_core import catalog
 from codeintel_core.analysis import document_terms
 from codeintel_core.embedding.contract import Matrix
-from codeintel_core.indexes import dense_build, lexical
+from codeintel_core.indexes import dense_build, jvm, lexical
 from codeintel_core.indexes.dense import PRIMARY, SECONDARY, Ids, Shard
 from codeintel_core.indexes.lexical import LexicalDocument
 from codeintel_pipelines.build import parts
@@ -68,6 +68,7 @@ def build_lucene(build: Build) -> dict[str, int]:
     """Write the Lucene index: the parent's segments plus deletions and additions, or everything."""
     target = build.folder / "lucene"
     if build.parent_folder is None or build.plan.compact:
+        jvm.expect(build.facts("chunks")["chunks"])
         every = (pq.read_table(part, columns=[*_LEXICAL_COLUMNS, "text"]) for part in _parts(build, "chunks.parquet"))
         count = lexical.write(target, add=chain.from_iterable(map(lexical_documents, every)))
         return {"documents": count, "added": count, "deleted": 0}

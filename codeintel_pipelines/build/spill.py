@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,6 +63,7 @@ class Spill:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        with suppress(OSError):  # a full disk was said before; what is left is thrown away
+            self._writer.close()
         self._batches = None
         self._path.unlink(missing_ok=True)

@@ -30,6 +30,21 @@ def test_the_jar_is_there() -> None:
     assert jvm.anserini_jar().is_file()
 
 
+@pytest.mark.parametrize(("documents", "is_quick"), [(0, True), (9_000, True), (100_000, False)])
+def test_large_indexes_are_worth_the_second_compiler(documents: int, is_quick: bool) -> None:
+    """In a process of its own: a JVM starts once."""
+    script = (
+        "import jnius_config\n"
+        "from codeintel_core.indexes import jvm\n"
+        f"jvm.expect({documents})\n"
+        "jvm.expect(1)\n"
+        "jvm.lucene('Term')\n"
+        "print(*jnius_config.get_options())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ("TieredStopAtLevel=1" in done.stdout) == is_quick
+
+
 def test_a_jvm_that_does_not_start_is_a_lexical_error_and_stays_one(tmp_path: Path) -> None:
     """In a process of its own: a JVM starts once."""
     script = (
