@@ -2,7 +2,7 @@
 
 make bench [REPO=PATH]                            all subjects, dense and growth up to 10k
 python -m benchmarks --repo click=PATH gson=PATH --only builds    one column of docs/performance.md for each repository
-python -m benchmarks --only dense growth --full   with 100k and 1M (dense) and 100k (growth): long
+python -m benchmarks --only dense growth --full   also with 100k and 1M: hours
 python -m benchmarks --history [SUBJECT]          the trend of every ratio; ends with 1 when one got worse
 python -m benchmarks --write-docs                 write docs/performance.md from what is stored; measure nothing
 """
@@ -86,7 +86,7 @@ def _options() -> argparse.Namespace:
     given = (os.environ.get("REPO") or ".").split()
     parser.add_argument("--repo", nargs="+", default=given, metavar="[NAME=]PATH", help="repositories (or REPO)")
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=[], help="subjects (default: all)")
-    parser.add_argument("--full", action="store_true", help="also 100k and 1M vectors, and 100k chunks")
+    parser.add_argument("--full", action="store_true", help="also 100k and 1M vectors and chunks")
     parser.add_argument("--sizes", type=int, nargs="+", help="sizes of dense and growth; traces: ten times as many")
     parser.add_argument(
         "--history",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks import fake_encoder, plain_build, servers
+from benchmarks import fake_encoder, machine, plain_build, servers
 from benchmarks.queries import questions
 from benchmarks.rows import Row, Rows, percentiles
 from benchmarks.workplace import NAME, Workplace, run_git
@@ -33,7 +33,7 @@ class _Grown:
 
     chunks: int
     first: plain_build.Cost
-    peak_mb: float  # of the process until the end of the first build: sizes are built in rising order
+    peak_mb: float  # of the process that built it, until the end of the first build
     changed: plain_build.Cost  # the middle round
     disk_mb: float
 
@@ -46,7 +46,7 @@ def measure(at: Workplace) -> Rows:
         folder.mkdir()
         place = Workplace(folder, folder / "source", NAME, ())
         (place.home.root / "models").symlink_to(at.home.models.resolve())  # exported once is enough
-        grown = _grown(place, size)
+        grown = machine.apart(_grown, place, size)
         smallest = smallest or grown
         what = f"{grown.chunks:,} chunks"
         for kind, seconds, least in (

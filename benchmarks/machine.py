@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import re
 import subprocess
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+_Result = TypeVar("_Result")
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def apart(work: Callable[..., _Result], *arguments: object) -> _Result:
+    """The result of a function in a process of its own, whose memory and JVM are nobody else's."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ Match = tuple[int, int, bool, str]
 """A chunk that matches a pattern: chunk_id, how often, whether its name or signature does, file class."""
 FILE_NAME, OVERLAY_NAME = "catalog.duckdb", "catalog_overlay.duckdb"
 _GONE_NAME = "catalog_overlay_gone.arrow"  # the overlay's table `gone`, read without starting DuckDB
+# Each thread needs its share of the memory to sort beyond it: with sixteen, 1 GB is not enough for 20 million rows.
+_SORTING: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "1GB", "threads": 2}
 _MAGIC, _MAGIC_AT = b"DUCK", 8
 _KEYS = {"chunks": "chunk_id", "files": "path", "symbols": "name, path, start_line"}
 _KEPT = "UNION ALL SELECT * FROM parent.{0} ANTI JOIN gone USING (path)"  # of the parent's overlay
@@ -55,10 +57,10 @@ _FILE_COLUMNS = ", ".join(FileRow.__slots__)
 def build(path: Path, *, chunks: Rows, files: Rows, symbols: Rows) -> None:
     """Write the catalog: tables `chunks` (keyed by chunk_id), `files` (keyed by path) and `symbols`; and the rows.
 
-    Tables that are larger than memory come as datasets: DuckDB sorts them beyond 1 GB in a folder beside the catalog.
+    Tables that are larger than memory come as datasets: DuckDB sorts them in a folder beside the catalog.
     """
     spill = path.with_name(".spill")
-    with duckdb.connect(str(path), config={"memory_limit": "1GB", "temp_directory": str(spill)}) as db:
+    with duckdb.connect(str(path), config={**_SORTING, "temp_directory": str(spill)}) as db:
         _fill(db, {"chunks": chunks, "files": files, "symbols": symbols})
         _write_rows(db, path.with_name(chunk_rows.FILE_NAME), path.with_name(definition_rows.FILE_NAME))
     shutil.rmtree(spill, ignore_errors=True)

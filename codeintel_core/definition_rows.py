@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from codeintel_core import mapped_rows
 from codeintel_core.identity import name_key
@@ -46,9 +45,9 @@ _Row = TypeVar("_Row", DefinitionRow, DefinitionPlace)
 
 
 def write(path: Path, symbols: pa.Table) -> None:
-    """Write the definitions among the rows of a symbols table."""
-    rows = symbols.filter(pc.field("role") == "definition")
-    rows = rows.set_column(rows.schema.get_field_index("chunk_id"), "chunk_id", rows["chunk_id"].fill_null(NO_CHUNK))
+    """Write the rows of a symbols table, all of them definitions."""
+    at = symbols.schema.get_field_index("chunk_id")
+    rows = symbols.set_column(at, "chunk_id", symbols["chunk_id"].fill_null(NO_CHUNK))
     rows = rows.select(["chunk_id", *DefinitionPlace._fields])
     keys = pa.array(map(name_key, rows["name"].to_pylist()), pa.int64())
     mapped_rows.write(path, rows.append_column(_KEY, keys), _KEY)

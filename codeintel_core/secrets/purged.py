@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,13 +144,17 @@ def pattern_finder(pattern: str) -> Callable[[bytes], Iterator[tuple[int, int]]]
 
 def _whole(data: bytes, start: int, end: int) -> tuple[int, int]:
     """The span with the rest of the characters that it cuts: a file with half a character is no UTF-8 any more."""
-    first = next((at for at in range(start, max(-1, start - 4), -1) if not _continues(data, at)), start)
-    last = next((at for at in range(end, end + 4) if not _continues(data, at)), end)
-    return first, last
+    return _character(data, start)[0], _character(data, end - 1)[1]
 
 
-def _continues(data: bytes, at: int) -> bool:
-    return at < len(data) and data[at] & 0xC0 == 0x80
+def _character(data: bytes, at: int) -> tuple[int, int]:
+    """Where the UTF-8 character is that the byte belongs to; the byte itself where that is none."""
+    for start in range(at, max(-1, at - 4), -1):
+        for end in range(at + 1, start + 5):
+            with suppress(UnicodeDecodeError):
+                if len(data[start:end].decode()) == 1:
+                    return start, end
+    return at, at + 1
 
 
 def _text_finder(text: Fingerprint) -> Callable[[bytes], Iterator[tuple[int, int]]]:

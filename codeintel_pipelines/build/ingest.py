@@ -31,7 +31,7 @@ from codeintel_pipelines.engines import Ran, engine_for
 _log = logging.getLogger("codeintel.chunks")
 HEADER_TOKENS = 26  # of the encoder's limit: special tokens, and the symbol that is embedded with the text
 _TABLES = {"chunks": schemas.CHUNKS, "symbols": schemas.SYMBOLS}
-_BYTES_AT_ONCE = 100_000_000  # of fresh rows that are sorted, a few times as much memory
+_ROWS_AT_ONCE = {"chunks": 100_000, "symbols": 600_000}  # that are sorted: 100 MB of each, and a few copies
 _PART = "_part"
 
 
@@ -176,8 +176,9 @@ def _write_parts(build: Build, name: str, fresh: Spill, chunks: int) -> int:
             fresh.add(_without(pq.read_table(path), gone))
         before = []
     numbers = parts.numbers(fresh.column("path"), count)
+    most = len(numbers) + (sum(pq.read_metadata(before[number]).num_rows for number in touched) if before else 0)
     written = 0
-    for some in filter(len, np.array_split(sorted(touched), fresh.size_bytes // _BYTES_AT_ONCE + 1)):
+    for some in filter(len, np.array_split(sorted(touched), most // _ROWS_AT_ONCE[name] + 1)):
         kept = parts.read([before[number] for number in some] if before else [], None, fresh.schema)
         rows = pa.concat_tables([_without(kept, gone).cast(fresh.schema), fresh.rows(np.isin(numbers, some))])
         written += rows.num_rows

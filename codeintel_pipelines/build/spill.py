@@ -30,11 +30,6 @@ class Spill:
         """Write rows, in the columns of the schema."""
         self._writer.write_table(rows.cast(self.schema))
 
-    @property
-    def size_bytes(self) -> int:
-        """Of all rows; none are added after this."""
-        return sum(batch.nbytes for batch in self._mapped())
-
     def column(self, name: str) -> pa.ChunkedArray:
         """A column of all rows; none are added after this."""
         return pa.chunked_array([batch[name] for batch in self._mapped()], self.schema.field(name).type)

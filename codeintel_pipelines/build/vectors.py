@@ -38,7 +38,8 @@ class EmbeddingCost:
 
     Attributes:
         vectors: how many the generation has.
-        reused: taken over from the parent or found in the cache (there, equal texts count once).
+        reused: taken over from the parent or found in the cache (there, equal texts of a group count once; what an
+            earlier group of the same build computed is found there too).
         computed: distinct texts that were encoded.
         seconds: of the look-ups and of encoding.
         engine: that encoded: inline, local or ray.
@@ -64,6 +65,9 @@ def embed(build: Build) -> EmbeddingCost:
     (_, old_vectors), old_keys = read_vectors(before), np.array(before["text_key"].to_pylist(), object)
     row_of = {chunk_id: row for row, chunk_id in enumerate(before["chunk_id"].to_pylist())}
     counts, seconds, ran = Counter(vectors=linked, reused=linked), 0.0, Ran()
+    wanted_now = build.plan.embed
+    if wanted_now is Embed.AUTO and not _takes_long(build, work, row_of):
+        wanted_now = Embed.ALL
     for some in _groups(work):
         tables = [pq.read_table(path, columns=_COLUMNS) for path in some]
         chunks = pa.concat_tables(tables)
@@ -72,7 +76,7 @@ def embed(build: Build) -> EmbeddingCost:
         kept, rest = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
         keys[kept], matrix[kept] = old_keys[rows[kept]], old_vectors[rows[kept]]
         if len(rest) and not build.plan.compact:
-            wanted, embedded = _embedded(build, chunks.take(pa.array(rest)), counts["computed"], ran)
+            wanted, embedded = _embedded(build, chunks.take(pa.array(rest)), wanted_now, ran)
             keys[rest[wanted]], matrix[rest[wanted]] = embedded.keys, embedded.matrix
             counts.update(reused=embedded.reused, computed=embedded.computed)
             seconds += embedded.seconds
@@ -97,12 +101,35 @@ def _groups(work: Sequence[Path]) -> Iterator[list[Path]]:
         yield some
 
 
-def _embedded(build: Build, chunks: pa.Table, computed: int, ran: Ran) -> tuple[list[int], Embedded]:
-    """The rows that get a vector now, and their vectors; `computed` were encoded in this build before."""
-    contract = build.contract
-    texts = list(map(embedded_text, chunks["text"].to_pylist(), chunks["symbol"].to_pylist()))
+def _takes_long(build: Build, work: Sequence[Path], row_of: Mapping[int, int]) -> bool:
+    """Whether more texts would have to be encoded than search should wait for."""
+    missing = 0
+    with VectorCache(build.home.vectors(build.contract.contract_id), build.contract) as cache:
+        for path in work:
+            chunks = pq.read_table(path, columns=_COLUMNS)
+            chunks = chunks.take(pa.array(np.flatnonzero(_rows_in(row_of, chunks, build.fresh_paths) < 0)))
+            keys = _keys(cache, _texts(chunks))
+            known = cache.known(keys)
+            missing += sum(key not in known for key in keys)
+            if missing > build.settings.lexical_first_texts:
+                return True
+    return False
+
+
+def _texts(chunks: pa.Table) -> list[str]:
+    return list(map(embedded_text, chunks["text"].to_pylist(), chunks["symbol"].to_pylist()))
+
+
+def _keys(cache: VectorCache, texts: Sequence[str]) -> list[str]:
+    contract_id = cache.contract.contract_id
+    return [identity.text_key(contract_id, text) for text in texts]
+
+
+def _embedded(build: Build, chunks: pa.Table, embed: Embed, ran: Ran) -> tuple[list[int], Embedded]:
+    """The rows that get a vector now, and their vectors."""
+    contract, texts = build.contract, _texts(chunks)
     with VectorCache(build.home.vectors(contract.contract_id), contract) as cache:
-        wanted = _wanted(build, chunks, texts, cache, computed)
+        wanted = _wanted(chunks, texts, cache, embed)
         encoder = encoder_for(build.settings, threads=build.settings.embedding_threads)
         encode = partial(encode_slices, encoder, build.settings, ran)
         return wanted, embed_texts(encoder, cache, [texts[i] for i in wanted], encode)
@@ -155,16 +182,14 @@ def _rows_in(row_of: Mapping[int, int], chunks: pa.Table, fresh_paths: frozenset
     return np.array(found, np.int64)
 
 
-def _wanted(build: Build, chunks: pa.Table, texts: Sequence[str], cache: VectorCache, computed: int) -> list[int]:
+def _wanted(chunks: pa.Table, texts: Sequence[str], cache: VectorCache, embed: Embed) -> list[int]:
     """Rows that get a vector now: all of them, or what is cached (and definitions) when the rest would take long."""
-    everything = list(range(len(texts)))
-    if build.plan.embed is Embed.ALL:
-        return everything
-    contract_id = cache.contract.contract_id
-    present = cache.get_many([identity.text_key(contract_id, text) for text in texts]).present
-    if build.plan.embed is Embed.AUTO and computed + np.count_nonzero(~present) <= build.settings.lexical_first_texts:
-        return everything
-    if build.plan.embed is Embed.DEFINITIONS:
+    if embed is Embed.ALL:
+        return list(range(len(texts)))
+    keys = _keys(cache, texts)
+    known = cache.known(keys)
+    present = np.array([key in known for key in keys])
+    if embed is Embed.DEFINITIONS:
         rows = zip(chunks["name"].to_pylist(), chunks["file_class"].to_pylist(), strict=True)
-        present = present | np.array([bool(name) and file_class == "source" for name, file_class in rows])
+        present |= np.array([bool(name) and file_class == "source" for name, file_class in rows])
     return np.flatnonzero(present).tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from codeintel_pipelines.build.sparse import FOLDER, IMPACTS, LUCENE, read_impac
 from codeintel_pipelines.build.vectors import read_vectors
 
 _SAMPLE = 25
-_SAMPLE_PARTS = 8  # of a hundred chunks or more each, where there are as many
+_SAMPLE_PARTS = 8  # of 64 chunks or more on average
 _NO_IDS: Ids = np.empty(0, np.int64)
 _NORM_TOLERANCE = 1e-3
 _SELF_RETRIEVAL = 0.9
@@ -194,10 +195,10 @@ def _written(build: Build, name: str) -> list[Path]:
 
 
 def _sample(build: Build, columns: list[str]) -> pa.Table:
-    """Chunks to try: of parts that were written, or of the first part when all were linked."""
-    every = parts.files(build.folder / "chunks.parquet")
-    some = _written(build, "chunks.parquet")[:_SAMPLE_PARTS] or every[:1]
-    return parts.read(some, columns, schemas.CHUNKS)
+    """Chunks to try: of parts that were written, and of others where those are few."""
+    every = chain(_written(build, "chunks.parquet"), parts.files(build.folder / "chunks.parquet"))
+    some = islice((part for part in every if pq.read_metadata(part).num_rows), _SAMPLE_PARTS)
+    return parts.read([*dict.fromkeys(some)], columns, schemas.CHUNKS)
 
 
 def citations_match_source(generation: Generation) -> Verdict:

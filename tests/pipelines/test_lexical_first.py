@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import fake_encoder, plain_build
 from codeintel_core.embedding.local import LocalEncoder
 from codeintel_core.generations import manifest as manifests
 from codeintel_core.home import Home
+from codeintel_core.repository import mirror
 from codeintel_core.retrieval.engine import SearchEngine
 from codeintel_core.scope import Scope
-from codeintel_core.settings import get_settings
+from codeintel_core.settings import Settings, get_settings
 from codeintel_pipelines import runs, watch
+from codeintel_pipelines.build import parts, vectors
 from tests.conftest import Repo
 from tests.pipelines.conftest import add_and_build, opened
 
@@ -40,6 +43,21 @@ def test_one_build_publishes_lexical_then_definitions_then_everything(home: Home
     embedded = set(opened(home, second).dense.primary.ids.tolist())
     named = opened(home, second).catalog.hydrate(sorted(embedded), Scope())
     assert {chunk.file_class for chunk in named.values()} == {"source"}
+
+
+@pytest.mark.parametrize(("limit", "is_pending"), [(20, True), (10_000, False)])
+def test_all_groups_of_chunks_are_decided_together(
+    home: Home, source: Repo, monkeypatch: pytest.MonkeyPatch, limit: int, is_pending: bool
+) -> None:
+    """Each group alone would be encoded at once."""
+    source.commit({f"src/m{number}.py": f"def part_{number}(rows):\n    return rows\n" for number in range(300)})
+    mirror.add(home, str(source.path), name="calculator")
+    monkeypatch.setattr(vectors, "_CHUNKS_AT_ONCE", 10)
+    monkeypatch.setattr(parts, "_CHUNKS_PER_PART", 8)
+    with fake_encoder.used_by_builds():
+        settings = Settings(home=home.root, lexical_first_texts=limit)
+        counts = plain_build.build(home, settings, "calculator").counts
+    assert counts.embedded == (0 if is_pending else counts.chunks)
 
 
 def test_a_pending_generation_answers_and_the_next_build_completes_it(

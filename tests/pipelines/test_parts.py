@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from benchmarks import fake_encoder, plain_build
 from codeintel_core.generations.manifest import Manifest
 from codeintel_core.home import Home
+from codeintel_core.indexes import jvm
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
 from codeintel_pipelines.build import ingest, parts, vectors
@@ -45,12 +46,15 @@ def test_a_small_change_rewrites_its_part_and_growth_a_new_layout(
     def build(*, force: bool = False) -> tuple[Manifest, Path]:
         with fake_encoder.used_by_builds(), monkeypatch.context() as patch:
             if is_large and not force:
-                patch.setattr(ingest, "_BYTES_AT_ONCE", 20_000)  # it takes a million chunks to exceed what they are
+                patch.setattr(ingest, "_ROWS_AT_ONCE", {"chunks": 100, "symbols": 150})  # a fraction of what is there
                 patch.setattr(vectors, "_CHUNKS_AT_ONCE", 100)
             manifest = plain_build.build(home, settings, "calculator", force=force)
         return manifest, tables(home, manifest)
 
-    _, small = build()
+    expected: list[int] = []
+    monkeypatch.setattr(jvm, "expect", expected.append)
+    first, small = build()
+    assert expected == [first.counts.chunks]
     assert len(parts.files(small / "chunks.parquet")) == 1
     source.commit({f"src/m{number}.py": _functions(number, 0) for number in range(300)})
     grown, large = build()  # four times too few parts: written anew

@@ -12,12 +12,15 @@ from workshop import Workshop, settings_for
 from codeintel_core.embedding.contract import Encoder
 from codeintel_core.errors import InvalidRequest, ModelUnavailable, NotIndexed
 from codeintel_core.home import Home
+from codeintel_core.indexes import jvm
+from codeintel_core.repository import mirror
 from codeintel_core.telemetry import metrics
 from codeintel_serving.models import SearchRequest
 from codeintel_serving.problems import checked, problem_of
 from codeintel_serving.readiness import readiness
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
+from tests.conftest import GitRepo
 
 CLI = Caller("cli")
 
@@ -94,3 +97,29 @@ def test_a_server_rehearses_once_and_a_command_never(
             server.start()
     assert len(tenants) == 2  # generations that were opened
     assert caplog.text.count("rehearsed ") == 1
+
+
+@pytest.mark.e2e
+def test_a_server_tells_the_jvm_how_much_it_serves(
+    shared: Workshop, tenants: tuple[Tenant, Tenant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected: list[int] = []
+    monkeypatch.setattr(jvm, "expect", expected.append)
+    with Services(settings_for(shared.home), encoder=lambda: shared.encoder) as server:
+        server.start()
+        chunks = sum(generation.manifest.counts.chunks for generation in server.library.serving())
+    (found,) = expected
+    assert len(tenants) == 2
+    assert chunks <= found <= chunks + 16 * 2
+
+
+@pytest.mark.parametrize("pointer", ["x" * 5_000, "../../x", "\0"])
+def test_a_pointer_that_names_nothing_keeps_no_server_from_starting(
+    tmp_path: Path, git_repo: GitRepo, pointer: str
+) -> None:
+    home = Home(tmp_path / "home")
+    mirror.add(home, str(git_repo({"a.py": "a = 1\n"}).path), name="broken")
+    home.repository("broken").current.write_text(pointer)
+    with Services(settings_for(home), encoder=no_encoder) as services:
+        services.start()
+        assert readiness(services).state == "down"

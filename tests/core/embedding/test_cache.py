@@ -42,6 +42,7 @@ def test_more_keys_than_one_statement_takes(tmp_path: Path) -> None:
     with VectorCache(tmp_path, CONTRACT) as cache:
         cache.put_many(keys(*numbers), vectors(*numbers))
         found = cache.get_many(keys(*reversed(numbers)))
+        assert cache.known(keys(*range(2_000))) == {*keys(*numbers)}
     np.testing.assert_array_equal(found.matrix, vectors(*reversed(numbers)))
 
 

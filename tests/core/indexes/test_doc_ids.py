@@ -58,6 +58,12 @@ def test_an_array_of_another_index_is_refused(folder: Path) -> None:
         LexicalIndex(folder)
 
 
+def test_the_size_of_the_array_tells_the_documents(folder: Path, tmp_path: Path) -> None:
+    count = len(LexicalIndex(folder).chunk_ids)
+    assert count <= doc_ids.count(folder) <= count + 16  # with the head of the file
+    assert doc_ids.count(tmp_path / "missing") == 0
+
+
 def test_an_array_of_an_older_commit_does_not_count(folder: Path) -> None:
     written = LexicalIndex(folder).chunk_ids.tolist()
     stale = _file(folder).rename(folder / f"{doc_ids.PREFIX}segments_1.npy")  # as hard-linked by an older version

@@ -87,6 +87,19 @@ def test_a_pattern_that_cuts_a_character_takes_all_of_it(pattern: str, shown: st
     assert PurgeList(patterns=(pattern,)).mask("für 10 € or".encode())[0].decode() == shown
 
 
+@pytest.mark.parametrize(
+    ("data", "pattern", "shown"),
+    [
+        (b"5\xa0\xa0x", "5", b"*\xa0\xa0x"),
+        (b"one\n\xa35", r"\xa35", b"one\n**"),
+        (b"\xe2\x82", r"\x82", b"\xe2*"),
+        (b"\x80" * 9, r"^\x80", b"*" + b"\x80" * 8),
+    ],
+)
+def test_a_byte_that_is_no_utf8_is_masked_alone(data: bytes, pattern: str, shown: bytes) -> None:
+    assert PurgeList(patterns=(pattern,)).mask(data)[0] == shown
+
+
 def test_an_empty_text_has_no_fingerprint() -> None:
     with pytest.raises(ValueError, match="empty"):
         Fingerprint.of(b"")
