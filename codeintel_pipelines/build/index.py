@@ -59,7 +59,7 @@ def build_secondary(build: Build) -> dict[str, int]:
         came = np.isin(now_ids, new)
         ids = np.concatenate([parent.ids[alive], now_ids[came]])
         vectors = np.concatenate([parent.vectors(alive), now_vectors[came]])
-        tombstones = np.union1d(_parent_tombstones(build), np.intersect1d(gone, primary.ids))
+        tombstones = np.union1d(_parent_tombstones(build), primary.ids[np.isin(primary.ids, gone)])
     dense_build.write_secondary(vectors, ids, tombstones, target)
     return {"primary": len(primary.ids), "secondary": len(ids), "tombstones": len(tombstones)}
 
@@ -157,7 +157,7 @@ def _outgrown(build: Build) -> bool:
     gone, new = _turnover(build)
     primary_ids: Ids = np.load(build.parent_folder / "dense" / f"{PRIMARY}_ids.npy", allow_pickle=False)
     total = build.parent_manifest.counts.embedded - len(gone) + len(new)
-    dead = len(np.union1d(_parent_tombstones(build), np.intersect1d(gone, primary_ids)))
+    dead = len(np.union1d(_parent_tombstones(build), primary_ids[np.isin(primary_ids, gone)]))
     outside = total - (len(primary_ids) - dead) + dead
     return outside > build.settings.inline_rebuild_ratio * max(1, len(primary_ids))
 

@@ -165,20 +165,20 @@ def _write_parts(build: Build, name: str, fresh: Spill, chunks: int) -> int:
     before = parts.files(parent) if parent else []
     count = parts.count_for(chunks, len(before))
     gone = pa.array(sorted(build.gone_paths), pa.string())
-    touched, linked = set(range(count)), 0  # parts to write, rows in the others
+    touched, linked, replaced = set(range(count)), 0, 0  # parts to write, rows in the others, rows in those so far
     if parent and build.parent_manifest and count == len(before):
-        linked = int(build.parent_manifest.counts.model_dump()[name])
         touched = {parts.part_of(path, count) for path in build.fresh_paths | build.gone_paths}
-        linked -= sum(pq.read_metadata(before[number]).num_rows for number in touched)
+        replaced = sum(pq.read_metadata(before[number]).num_rows for number in touched)
+        linked = int(build.parent_manifest.counts.model_dump()[name]) - replaced
         parts.link(parent, target, (parts.names(count)[number] for number in set(range(count)) - touched))
     else:
         for path in before:  # they fall into other parts now
             fresh.add(_without(pq.read_table(path), gone))
         before = []
     numbers = parts.numbers(fresh.column("path"), count)
-    most = len(numbers) + (sum(pq.read_metadata(before[number]).num_rows for number in touched) if before else 0)
+    groups = np.array_split(sorted(touched), (len(numbers) + replaced) // _ROWS_AT_ONCE[name] + 1)
     written = 0
-    for some in filter(len, np.array_split(sorted(touched), most // _ROWS_AT_ONCE[name] + 1)):
+    for some in filter(len, groups):
         kept = parts.read([before[number] for number in some] if before else [], None, fresh.schema)
         rows = pa.concat_tables([_without(kept, gone).cast(fresh.schema), fresh.rows(np.isin(numbers, some))])
         written += rows.num_rows

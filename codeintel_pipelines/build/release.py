@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from codeintel_core import identity
+from codeintel_core.catalog import ChunkRow
 from codeintel_core.embedding.select import encoder_for
 from codeintel_core.errors import BuildFailed, PublishConflict
 from codeintel_core.generations import manifest as manifests
@@ -22,7 +23,8 @@ from codeintel_pipelines.build.ingest import redacted
 from codeintel_pipelines.build.plan import Build, versions
 from codeintel_pipelines.build.verify import Verdict
 
-_SMOKE_QUERIES = 10
+_SAMPLE = 25  # definitions that are compared with the source
+_SMOKE_QUERIES = 10  # of them are asked for
 _SMOKE_TOP = 10
 _SMOKE_SHARE = 0.8
 
@@ -47,9 +49,10 @@ def release(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Rel
     generation = Generation(build.folder, manifest, build.repository.mirror)
     generation.acquire()
     try:
+        sample = generation.catalog.sample_definitions(_SAMPLE)
         verdicts = {
-            "smoke_queries": _smoke(build, generation),
-            "citations_match_source": verify.citations_match_source(generation),
+            "smoke_queries": _smoke(build, generation, sample[:_SMOKE_QUERIES]),
+            "citations_match_source": verify.citations_match_source(generation, sample),
         }
     finally:
         generation.retire()
@@ -113,13 +116,12 @@ def describe(build: Build, dagster_run_id: str, asset_keys: Sequence[str]) -> Ma
     )
 
 
-def _smoke(build: Build, generation: Generation) -> Verdict:
+def _smoke(build: Build, generation: Generation, sample: Sequence[ChunkRow]) -> Verdict:
     """Ask for definitions by name through the real engine."""
     encoder = encoder_for(build.settings, threads=build.settings.embedding_threads)  # the one that embedded
     settings = build.settings.model_copy(update={"retrieval_budget_ms": 30_000})
     engine = SearchEngine(settings, lambda: encoder)
     try:
-        sample = generation.catalog.sample_definitions(_SMOKE_QUERIES)
         missed = []
         for chunk in sample:
             result = engine.search(chunk.name, [generation], scope=Scope(), limit=_SMOKE_TOP)

@@ -66,7 +66,7 @@ def embed(build: Build) -> EmbeddingCost:
     row_of = {chunk_id: row for row, chunk_id in enumerate(before["chunk_id"].to_pylist())}
     counts, seconds, ran = Counter(vectors=linked, reused=linked), 0.0, Ran()
     wanted_now = build.plan.embed
-    if wanted_now is Embed.AUTO and not _takes_long(build, work, row_of):
+    if wanted_now is Embed.AUTO and not build.plan.compact and not _takes_long(build, work, row_of):
         wanted_now = Embed.ALL
     for some in _groups(work):
         tables = [pq.read_table(path, columns=_COLUMNS) for path in some]

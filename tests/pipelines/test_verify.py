@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import fake_encoder, plain_build
 from codeintel_core.home import Home
+from codeintel_core.indexes.dense import PRIMARY
 from codeintel_core.repository import mirror
 from codeintel_core.settings import Settings
 from codeintel_pipelines.build import parts, verify
@@ -68,3 +69,17 @@ def test_a_wrong_part_is_found(built: Build, check: Callable[[Build], Verdict], 
     assert len(every) > 1
     pq.write_table(spoil(pq.read_table(every[-1])), every[-1])
     assert not check(built).passed
+
+
+def test_ids_that_do_not_add_up_are_found(built: Build) -> None:
+    """A vector twice, one of a chunk that is not there, and one that is said to be gone."""
+    assert verify.dense_adds_up(built).passed
+    folder = built.folder / "dense"
+    right = np.load(folder / f"{PRIMARY}_ids.npy")
+    for last in (right[-2], right[-1] + 1):
+        np.save(folder / f"{PRIMARY}_ids.npy", np.append(right[:-1], last))
+        assert not verify.dense_adds_up(built).passed
+    np.save(folder / f"{PRIMARY}_ids.npy", right)
+    gone = pq.read_schema(folder / "tombstones.parquet")
+    pq.write_table(pa.table({"chunk_id": right[:1]}, gone), folder / "tombstones.parquet")
+    assert not verify.dense_adds_up(built).passed
