@@ -41,11 +41,12 @@ class _Grown:
 def measure(at: Workplace) -> Rows:
     """Rows for each size; what changes cost is compared with the smallest size."""
     smallest: _Grown | None = None
+    at.home.models.mkdir(exist_ok=True)  # the first server exports the model into it, where nobody did before
     for size in (1_000, *at.sizes):
         folder = at.folder / f"growth-{size}"
         folder.mkdir()
         place = Workplace(folder, folder / "source", NAME, ())
-        (place.home.root / "models").symlink_to(at.home.models.resolve())  # exported once is enough
+        (place.home.root / "models").symlink_to(at.home.models.resolve())
         grown = machine.apart(_grown, place, size)
         smallest = smallest or grown
         what = f"{grown.chunks:,} chunks"

@@ -35,6 +35,7 @@ from codeintel_core.symbol_table import SymbolTable, is_unicode
 __all__ = ["FILE_NAME", "OVERLAY_NAME", "Catalog", "ChunkPlace", "ChunkRow", "Match", "build", "extend"]
 
 Rows: TypeAlias = pa.Table | Dataset
+"""A table in memory, or one in files that may be larger."""
 Match = tuple[int, int, bool, str]
 """A chunk that matches a pattern: chunk_id, how often, whether its name or signature does, file class."""
 FILE_NAME, OVERLAY_NAME = "catalog.duckdb", "catalog_overlay.duckdb"

@@ -52,7 +52,7 @@ def test_a_small_change_rewrites_its_part_and_growth_a_new_layout(
         return manifest, tables(home, manifest)
 
     expected: list[int] = []
-    monkeypatch.setattr(jvm, "expect", expected.append)
+    monkeypatch.setattr(jvm, "expect", expected.append)  # the JVM of this process has started, so it shows no effect
     first, small = build()
     assert expected == [first.counts.chunks]
     assert len(parts.files(small / "chunks.parquet")) == 1

@@ -104,7 +104,7 @@ def test_a_server_tells_the_jvm_how_much_it_serves(
     shared: Workshop, tenants: tuple[Tenant, Tenant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected: list[int] = []
-    monkeypatch.setattr(jvm, "expect", expected.append)
+    monkeypatch.setattr(jvm, "expect", expected.append)  # the JVM of this process has started, so it shows no effect
     with Services(settings_for(shared.home), encoder=lambda: shared.encoder) as server:
         server.start()
         chunks = sum(generation.manifest.counts.chunks for generation in server.library.serving())

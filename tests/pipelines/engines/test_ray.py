@@ -65,9 +65,8 @@ def test_a_node_is_lost_in_the_middle(
     monkeypatch.setattr(vectors, "Ran", lambda: embedded)  # likewise
     (node,) = cluster.worker_nodes
     init = ActorWorker.__init__
-    monkeypatch.setattr(
-        ActorWorker, "__init__", lambda self, work, cpus: init(self, _held(work, node.node_id, taken), cpus)
-    )
+    held = lambda self, work, cpus: init(self, _held(work, node.node_id, taken), cpus)  # noqa: E731
+    monkeypatch.setattr(ActorWorker, "__init__", held)  # batches take milliseconds: a worker would be idle as it dies
     with ThreadPoolExecutor(1) as pool:
         lost = pool.submit(_lose_when_taken, cluster, node, taken)
         found = digests(
@@ -89,8 +88,8 @@ def _held(work: Work[Any], node_id: str, taken: Path) -> Callable[[Sequence[Any]
         while not taken.exists() and time.monotonic() < until:
             if ray.get_runtime_context().get_node_id() == node_id:
                 taken.touch()
-                time.sleep(_PATIENCE_S)
-            time.sleep(0.01)
+                time.sleep(_PATIENCE_S)  # until its node is gone
+            time.sleep(0.01)  # a worker learns of another one by nothing but the file
         return work(batch)
 
     return held
@@ -100,7 +99,7 @@ def _lose_when_taken(cluster: Any, node: Any, taken: Path) -> None:
     until = time.monotonic() + _PATIENCE_S
     while not taken.exists():
         assert time.monotonic() < until, "no batch came to the node"
-        time.sleep(0.01)
+        time.sleep(0.01)  # as above
     cluster.remove_node(node, allow_graceful=False)
 
 
