@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _REGISTRATION = "repository.json"
 _MOST_LISTED = 20
 _MOST_COMPARED = 1_000
+_SETTLED_NS = 1_000_000_000  # a file system's clock ticks: what changes within one tick has the same time
 
 
 def check_name(name: str) -> str:
@@ -108,6 +110,33 @@ class RepositoryHome:
         return self.generations / gen_id
 
 
+class _Registered:
+    """Names of the registered repositories, read anew when the folder has changed: every request asks for them.
+
+    A repository comes and goes as a whole folder, which changes the time of the folder around it; one that is there and
+    not registered yet does not when it is, so with one of these nothing is kept.
+    """
+
+    def __init__(self, repos: Path) -> None:
+        self._repos = repos
+        self._kept: tuple[int, tuple[str, ...]] = -1, ()
+
+    def names(self) -> tuple[str, ...]:
+        """Sorted; none when there is no folder."""
+        try:
+            changed_at = os.stat(self._repos).st_mtime_ns
+            if self._kept[0] == changed_at:
+                return self._kept[1]
+            with os.scandir(self._repos) as entries:
+                there = [entry for entry in entries if not entry.name.startswith(".")]
+        except FileNotFoundError:
+            return ()
+        found = tuple(sorted(entry.name for entry in there if os.path.exists(f"{entry.path}/{_REGISTRATION}")))
+        if len(found) == len(there) and changed_at < time.time_ns() - _SETTLED_NS:
+            self._kept = changed_at, found
+        return found
+
+
 @dataclass(frozen=True)
 class Home:
     """The home folder (setting `home`)."""
@@ -119,17 +148,17 @@ class Home:
         """Folder of all repositories."""
         return self.root / "repos"
 
+    @cached_property
+    def _registered(self) -> _Registered:
+        return _Registered(self.repos)
+
     def repository(self, name: str) -> RepositoryHome:
         """Folder of the repository `name`; raises `InvalidName`."""
         return RepositoryHome(self.repos / check_name(name))
 
     def repository_names(self) -> list[str]:
         """Names of all registered repositories, sorted."""
-        try:
-            with os.scandir(self.repos) as folders:
-                return sorted(folder.name for folder in folders if os.path.exists(f"{folder.path}/{_REGISTRATION}"))
-        except FileNotFoundError:
-            return []
+        return list(self._registered.names())
 
     def vectors(self, contract_id: str) -> Path:
         """Folder of the vector cache of one embedding contract."""

@@ -202,7 +202,12 @@ def _not_searched(searched: Coverage) -> list[str]:
 
 def warnings(entries: Sequence[IndexEntry], searched: Coverage) -> list[str]:
     """What the caller should know before relying on a result, in words."""
-    found = problems(searched)
+    return [*problems(searched), *delays(entries)]
+
+
+def delays(entries: Sequence[IndexEntry]) -> list[str]:
+    """What is served that is not the newest, or not all of it, in words."""
+    found = []
     for entry in entries:
         if entry.commits_behind:
             found.append(f"the index of '{entry.repo}' is {entry.commits_behind} commits behind its mirror")

@@ -117,12 +117,7 @@ def stages_of(steps: Sequence[StepRecord]) -> list[StageModel]:
 
 def note_generations(trace: AnswerTrace, generations: Sequence[Generation]) -> None:
     """Say which generations were searched."""
-    trace.generations = generations_of(generations)
-
-
-def generations_of(generations: Sequence[Generation]) -> list[dict[str, str]]:
-    """Generations as a trace row names them."""
-    return [
+    trace.generations = [
         {
             "repo": g.manifest.repo,
             "gen_id": g.manifest.gen_id,
@@ -142,28 +137,16 @@ def note_lags(trace: AnswerTrace, index: Sequence[IndexEntry]) -> None:
 
 
 def note_hits(trace: AnswerTrace, found: SearchResult, cited: Mapping[int, int] = MappingProxyType({})) -> None:
-    """Keep the hits with their rank in each channel that found them; `cited`: chunk id -> number."""
-    note_result(trace, found)
-    trace.fusion, trace.candidates = fusion_of(found), candidates_of(found, cited)
+    """Keep the kind of query, the tuning that counted, and the hits with their rank in each channel that found them.
 
-
-def note_result(trace: AnswerTrace, found: SearchResult) -> None:
-    """Say what kind of query it was and which tuning counted."""
-    trace.query_kind = found.profile.kind.value
-    trace.tuning_id = found.tuned.tuning_id
-
-
-def fusion_of(found: SearchResult) -> list[dict[str, object]]:
-    """Weight and range of each channel, as a trace row has them."""
-    return [
+    `cited`: chunk id -> number.
+    """
+    trace.query_kind, trace.tuning_id = found.profile.kind.value, found.tuned.tuning_id
+    trace.fusion = [
         {"channel": name, "weight": found.weights[name], "low": low, "high": high}
         for name, (low, high) in found.ranges.items()
     ]
-
-
-def candidates_of(found: SearchResult, cited: Mapping[int, int] = MappingProxyType({})) -> list[dict[str, object]]:
-    """The hits as a trace row has them."""
-    return [_candidate(hit, cited.get(hit.chunk.chunk_id, 0)) for hit in found.hits]
+    trace.candidates = [_candidate(hit, cited.get(hit.chunk.chunk_id, 0)) for hit in found.hits]
 
 
 def _candidate(hit: Hit, citation: int) -> dict[str, object]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from codeintel_core.deadline import Deadline
 from codeintel_core.generations.generation import Generation
-from codeintel_core.memo import Memo
+from codeintel_core.memo import AS_BYTES, Memo
 from codeintel_core.retrieval.engine import SearchEngine, SearchResult
 from codeintel_core.retrieval.modes import Mode
 from codeintel_core.scope import Scope
@@ -27,7 +27,7 @@ class CachedSearch:
     ) -> None:
         """`purge_stamp` is asked for every search, so that a purge counts at once."""
         self._engine, self._budget_s, self._purge_stamp = engine, budget_s, purge_stamp
-        self._memo: Memo[_Key, SearchResult] = Memo("results", entries)
+        self._memo: Memo[_Key, SearchResult] = Memo("results", entries, AS_BYTES)
 
     def index(self, generations: Sequence[Generation], scope: Scope) -> Index:
         """What a search would be kept under besides its question: with anything else in it, it is searched anew."""
@@ -65,7 +65,7 @@ class CachedSearch:
             keep=lambda found: may_be_kept(found, index),
         )
         if result != "miss":
-            note_hit(found, result, per_file)
+            note_hit(len(found.hits), result, per_file)
         return found
 
 
@@ -74,6 +74,6 @@ def may_be_kept(found: SearchResult, index: Index) -> bool:
     return not found.degraded and not found.notes and found.tuned.tuning_id == index[1]
 
 
-def note_hit(found: SearchResult, result: str, per_file: int | None) -> None:
+def note_hit(hits: int, result: str, per_file: int | None) -> None:
     """Say that nothing was searched; `result` as `Memo.get` names it."""
-    note("cache.results", Status.COMPLETED, result=result, hits=len(found.hits), per_file=per_file or 0)
+    note("cache.results", Status.COMPLETED, result=result, hits=hits, per_file=per_file or 0)

@@ -24,9 +24,7 @@ from codeintel_serving.recording import (
     Caller,
     note_generations,
     note_lags,
-    note_result,
     recorded,
-    stages_of,
 )
 from codeintel_serving.resolving import Resolved, Resolver, opening_deadline
 from codeintel_serving.results import CachedSearch, note_hit
@@ -49,16 +47,7 @@ class Answered:
 
     def response(self) -> SearchResponse:
         """The answer as its model."""
-        return SearchResponse(
-            results=self.shown.items,
-            index=list(self.index),
-            coverage=self.shown.coverage,
-            budget=self.shown.budget,
-            run_id=self.run_id,
-            trace_id=self.trace_id,
-            warnings=list(self.warnings),
-            stages=stages_of(self.steps),
-        )
+        return SearchResponse.model_validate_json(self.json())
 
     def json(self) -> bytes:
         """The same as JSON, byte for byte as the model writes it."""
@@ -111,7 +100,7 @@ class Searching:
             )
             if is_given_up():
                 raise asyncio.CancelledError("the caller left")
-            shown = self._pages.of(found, of_index, request, resolved)
+            shown = self._pages.of(found, of_index, request, resolved, trace)
             index = self._freshness.entries(generations)
             _note(trace, request, shown, index)
             return _answer(current, trace, shown, index).response()
@@ -143,12 +132,10 @@ class Searching:
     ) -> Answered:
         with recorded(self._asked(request), caller, self._home, self._journal) as (current, trace):
             resolved.note(request.scope)
-            note_hit(shown.found, "hit", request.per_file)
+            note_hit(shown.hits, "hit", request.per_file)
             _HITS.inc()
             self._freshness.note(resolved.generations, index)
             _note(trace, request, shown, index)
-            trace.generations = shown.traced["generations"]
-            shown.masked = trace.masked = shown.masked or trace.shared()
             return _answer(current, trace, shown, index)
 
     def _asked(self, request: SearchRequest) -> Asked:
@@ -159,13 +146,11 @@ class Searching:
 
 
 def _note(trace: AnswerTrace, request: SearchRequest, shown: Shown, index: Sequence[IndexEntry]) -> None:
-    """Tell the trace row what was found, and how far the index was behind."""
-    note_result(trace, shown.found)
-    trace.fusion, trace.candidates = shown.traced["fusion"], shown.traced["candidates"]
+    """Tell the trace row what was shown, and how far the index was behind."""
+    trace.masked = shown.traced
     note_lags(trace, index)
-    told = [*request.scope_warnings, *freshness.warnings(index, shown.coverage)]
-    trace.limits = [*told, *shown.found.notes, *shown.suspicions]
-    trace.status = "ok" if shown.found.hits else "empty"
+    trace.limits = [*request.scope_warnings, *shown.problems, *freshness.delays(index), *shown.notes]
+    trace.status = "ok" if shown.hits else "empty"
 
 
 def _answer(run: Run, trace: AnswerTrace, shown: Shown, index: Sequence[IndexEntry]) -> Answered:

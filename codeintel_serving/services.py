@@ -23,7 +23,7 @@ from codeintel_core.home import Home
 from codeintel_core.indexes import doc_ids, jvm
 from codeintel_core.indexes.lexical import LexicalSearcher
 from codeintel_core.indexes.sparse import SparseSearcher
-from codeintel_core.memo import Memo
+from codeintel_core.memo import AS_BYTES, Memo
 from codeintel_core.models.roles import chat_model, score_model
 from codeintel_core.objects import shared
 from codeintel_core.retrieval import elsewhere
@@ -112,7 +112,7 @@ class Services:
         self.scopes = Scopes(settings, self.resolver, self.freshness)
         self._searching = Searching(settings, self.home, self.resolver, self.results, self.freshness, self.journal)
         self.runpacks = RunpackWriter(self.home, settings, self._readiness)
-        self.tool_answers: Memo[Hashable, Any] = Memo("tools", settings.result_cache)
+        self.tool_answers: Memo[Hashable, Any] = Memo("tools", settings.result_cache, AS_BYTES)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answer")
         self._stopping, self._draining = threading.Event(), threading.Event()
         self._background: list[threading.Thread] = []

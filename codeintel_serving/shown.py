@@ -1,28 +1,27 @@
-"""Pages of results, kept in memory as they are shown: as models, as JSON, and as trace rows hold them.
+"""Pages of results, kept in memory as they are shown: as JSON, and as trace rows hold them.
 
 A page is kept by what was searched (generations, tuning, the scope with the repositories that its caller sees, and what
 was purged by then) and by the whole request. Of another generation, scope, caller's view, purge list or argument there
 is another page; nothing in it is of one run, and what may change under an index that stays (how far it is behind) is
-put to it for every answer.
+put to it for every answer. A page is bytes and a few words (see `memo`).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from cachetools import LRUCache
 from pydantic import TypeAdapter
 
-from codeintel_core.generations.generation import Generation
 from codeintel_core.retrieval.engine import SearchResult
+from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
 from codeintel_serving.budgeting import page
 from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit, suspicions
-from codeintel_serving.models import Budget, Coverage, SearchHit, SearchRequest
-from codeintel_serving.recording import candidates_of, fusion_of, generations_of
+from codeintel_serving.models import SearchHit, SearchRequest
+from codeintel_serving.recording import note_hits
 from codeintel_serving.resolving import Resolved
 from codeintel_serving.results import Index, may_be_kept
 
@@ -30,27 +29,23 @@ _HITS = TypeAdapter(list[SearchHit])
 _Key = tuple[Index, str]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Shown:
     """What a request shows of a result.
 
     Attributes:
-        found: the result.
-        items, budget, coverage: parts of the response.
-        suspicions: warnings about texts that speak to a model.
-        json: the parts as JSON, by field of the response.
-        traced: columns of the trace row, by name.
-        masked: what the trace rows of all who are shown it share (`AnswerTrace.shared`); empty until the first.
+        hits: how many the result has, of which some are on the page.
+        problems: what should have taken part and did not, in words.
+        notes: what channels left out and whose texts speak to a model, in words.
+        json: parts of the response as JSON, by field.
+        traced: columns of the trace row as they are stored, by name (`AnswerTrace.masked`).
     """
 
-    found: SearchResult
-    items: list[SearchHit]
-    budget: Budget
-    coverage: Coverage
-    suspicions: list[str]
+    hits: int
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
     json: Mapping[str, bytes]
-    traced: Mapping[str, list[dict[str, Any]]]
-    masked: Mapping[str, bytes] = field(default_factory=dict)
+    traced: Mapping[str, bytes]
 
 
 class Pages:
@@ -73,14 +68,16 @@ class Pages:
         with self._lock:
             self._kept.clear()
 
-    def of(self, found: SearchResult, index: Index, request: SearchRequest, resolved: Resolved) -> Shown:
+    def of(
+        self, found: SearchResult, index: Index, request: SearchRequest, resolved: Resolved, trace: AnswerTrace
+    ) -> Shown:
         """The page of a result; kept when the result may be and nothing was left out."""
         if resolved.left_out:
-            return _shown(found, request, resolved)
+            return _shown(found, request, resolved, trace)
         kept = self.kept(index, request)
-        if kept is not None and kept.found is found:
+        if kept is not None:
             return kept
-        shown = _shown(found, request, resolved)
+        shown = _shown(found, request, resolved, trace)
         if not self._is_off and may_be_kept(found, index):
             with self._lock:
                 self._kept[_key(index, request)] = shown
@@ -91,7 +88,7 @@ def _key(index: Index, request: SearchRequest) -> _Key:
     return index, request.model_dump_json(exclude={"deadline_ms"})
 
 
-def _shown(found: SearchResult, request: SearchRequest, resolved: Resolved) -> Shown:
+def _shown(found: SearchResult, request: SearchRequest, resolved: Resolved, trace: AnswerTrace) -> Shown:
     weights = found.weights if request.explain else None
     hits = [search_hit(hit, weights, found.tuned.tuning_id) for hit in found.hits]
     shown = page(hits, request, resolved, shorter_hit, file_of_hit)
@@ -101,13 +98,6 @@ def _shown(found: SearchResult, request: SearchRequest, resolved: Resolved) -> S
         "budget": shown.budget.model_dump_json().encode(),
         "coverage": coverage.model_dump_json().encode(),
     }
-    traced = _traced(found, resolved.generations)
-    return Shown(found, shown.items, shown.budget, coverage, suspicions(found.hits), json, traced)
-
-
-def _traced(found: SearchResult, generations: Sequence[Generation]) -> dict[str, list[dict[str, Any]]]:
-    return {
-        "generations": generations_of(generations),
-        "candidates": candidates_of(found),
-        "fusion": fusion_of(found),
-    }
+    note_hits(trace, found)
+    notes = (*found.notes, *suspicions(found.hits))
+    return Shown(len(found.hits), tuple(freshness.problems(coverage)), notes, json, trace.shared())

@@ -1,4 +1,5 @@
-"""What the workers of one server know of each other: a folder with one Unix socket each, over which they give metrics.
+"""What the workers of one server know of each other: a folder with one Unix socket each, over which they give metrics,
+and a file with the number of connections that each holds.
 
 Asking instead of Prometheus's multi-process files keeps exemplars, gauges as they are, and no file of a dead process.
 """
@@ -6,6 +7,8 @@ Asking instead of Prometheus's multi-process files keeps exemplars, gauges as th
 from __future__ import annotations
 
 import asyncio
+import mmap
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +33,11 @@ class Siblings:
     def mark(self) -> Path:
         """File of this worker that exists once it came up."""
         return self.folder / f"{self.number}.up"
+
+    @property
+    def connections(self) -> Path:
+        """File that `Connections` maps."""
+        return self.folder / "connections"
 
     @asynccontextmanager
     async def answering(self, told: Callable[[], bytes]) -> AsyncIterator[None]:
@@ -68,3 +76,30 @@ class Siblings:
                     writer.close()
         except (OSError, TimeoutError):
             return b""
+
+
+class Connections:
+    """How many connections each worker holds, in memory that all of them share; a worker writes only its own number."""
+
+    def __init__(self, siblings: Siblings) -> None:
+        self._mine = siblings.number - 1
+        size = 4 * siblings.count
+        file = os.open(siblings.connections, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(file, size)
+            self._counts = memoryview(mmap.mmap(file, size)).cast("i")  # 0: it accepts none; else one more than it has
+        finally:
+            os.close(file)
+
+    def tell(self, count: int) -> None:
+        """This worker accepts, and holds so many."""
+        self._counts[self._mine] = count + 1
+
+    def leave(self) -> None:
+        """This worker accepts none."""
+        self._counts[self._mine] = 0
+
+    def are_fewest(self) -> bool:
+        """Whether no other worker that accepts holds fewer than this one."""
+        mine = self._counts[self._mine]
+        return all(count == 0 or count >= mine for count in self._counts)

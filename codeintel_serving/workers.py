@@ -18,7 +18,7 @@ from pathlib import Path
 
 from codeintel_core.errors import InvalidRequest
 from codeintel_core.settings import Settings
-from codeintel_serving.siblings import Siblings
+from codeintel_serving.siblings import Connections, Siblings
 
 _log = logging.getLogger("codeintel.serving")
 _WORKER = [sys.executable, "-c", "from codeintel_core.cli import main; main()", "worker"]
@@ -155,6 +155,7 @@ class _Worker:
 
     def note_end(self) -> float:
         """Count the end of the process; returns how many seconds to wait before the next."""
+        Connections(self._siblings).leave()  # the others need not leave anything to it
         self.failed_starts = 0 if self.came_up else self.failed_starts + 1
         self._short_lives = self._short_lives + 1 if time.monotonic() < self._started_at_s + _SHORT_LIFE_S else 0
         return min(_FIRST_WAIT_S * 2 ** (self._short_lives - 1), _LONGEST_WAIT_S) if self._short_lives else 0.0

@@ -34,6 +34,7 @@ from codeintel_core.retrieval.profile import QueryProfile, profile
 from codeintel_core.retrieval.searches import SEARCHES, Request, Resources, lexical_feedback
 from codeintel_core.retrieval.selection import select
 from codeintel_core.retrieval.tuning import UNTUNED, Tuned
+from codeintel_core.retrieval.turns import Turns
 from codeintel_core.scope import Scope
 from codeintel_core.settings import Settings
 from codeintel_core.telemetry import Status, metrics, note, step
@@ -144,6 +145,7 @@ class SearchEngine:
         self._feedback = settings.lexical_feedback if fixed is None else fixed
         self._resources = Resources(encoder, sparse_encoder, vector_engine)
         self._pools = ChannelPools(settings.channel_workers)
+        self._turns = Turns.of(settings)
 
     def close(self) -> None:
         """Stop the thread pools."""
@@ -174,7 +176,22 @@ class SearchEngine:
         per_file = self._settings.max_per_file if per_file is None else per_file
         if not 1 <= per_file <= MAX_PER_FILE:
             raise InvalidRequest(f"per_file must be 1..{MAX_PER_FILE}")
-        deadline = (deadline or Deadline.after(60)).within(self._settings.retrieval_budget_ms / 1000)
+        deadline = deadline or Deadline.after(60)
+        with self._turns.taken(deadline) as waited_s:
+            in_time = deadline.within(self._settings.retrieval_budget_ms / 1000)
+            return self._search(query, generations, scope, limit, mode, in_time, per_file, waited_s)
+
+    def _search(
+        self,
+        query: str,
+        generations: Sequence[Generation],
+        scope: Scope,
+        limit: int,
+        mode: Mode,
+        deadline: Deadline,
+        per_file: int,
+        waited_s: float,
+    ) -> SearchResult:
         with step("query.profile") as current:
             asked = profile(query)
             current.set(kind=asked.kind.value, names=len(asked.names), vague=asked.is_vague)
@@ -188,7 +205,7 @@ class SearchEngine:
             )
             current.set(
                 depth=plan.depth, hydrated=plan.hydrated, reason=plan.reason,
-                feedback=plan.feedback, feedback_reason=plan.feedback_reason,
+                feedback=plan.feedback, feedback_reason=plan.feedback_reason, waited_ms=round(waited_s * 1000, 3),
             )  # fmt: skip
         names = CHANNELS_OF[mode]
         patterns, is_mixed = patterns_of(mode, query, asked), len(names) > 1

@@ -12,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from codeintel_core.secrets import redacted_value
 from codeintel_core.telemetry import Run, Status, StepRecord, metrics
 from codeintel_core.traces.journal import Journal
@@ -68,7 +70,7 @@ class AnswerTrace:
     error: str = ""
     stopped_because: str = ""
     masked: Mapping[str, bytes] = field(default_factory=dict)
-    """`shared` of another row of the same page; the fields of these columns here hold the same."""
+    """`shared` of a row of the same page: these columns are what is stored, whatever the fields here hold."""
 
     def close(self, run: Run) -> AnswerTrace:
         """Take over the steps and times of the run; what still runs is ended as cancelled."""
@@ -84,7 +86,7 @@ class AnswerTrace:
 
     def as_row(self) -> dict[str, Any]:
         """Plain values; `asked_at` in ISO 8601, NaN as None, valid Unicode."""
-        return self._of_request() | self._of_page()
+        return self._of_request() | self._of_page() | {name: orjson.loads(it) for name, it in self.masked.items()}
 
     def shared(self) -> dict[str, bytes]:
         """What all requests for the same page have, as it is stored: the `masked` of their rows."""

@@ -11,10 +11,11 @@ from types import FrameType
 import uvicorn
 from sse_starlette.sse import AppStatus
 
+from codeintel_serving.api.accepting import Acceptor
 from codeintel_serving.api.app import create_app
 from codeintel_serving.api.protocol import IDLE_TIMEOUT_S, BoundedProtocol
 from codeintel_serving.services import Services
-from codeintel_serving.siblings import Siblings
+from codeintel_serving.siblings import Connections, Siblings
 
 
 class Server(uvicorn.Server):
@@ -42,15 +43,32 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=settings.shutdown_grace_s,
             )
         )
-        self._services, self._is_worker = services, siblings is not None
+        self._services, self._siblings = services, siblings
+        self._acceptor: Acceptor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""
         self._loop = asyncio.get_running_loop()
-        if self._is_worker:
-            self._loop.add_reader(sys.stdin.fileno(), self._on_parent_gone)
-        await super().startup(sockets)
+        if self._siblings is None:
+            await super().startup(sockets)
+            return
+        self._loop.add_reader(sys.stdin.fileno(), self._on_parent_gone)
+        await super().startup([])
+        (listener,) = sockets or []
+        listener.listen(self.config.backlog)
+        connections = self.server_state.connections
+        self._acceptor = Acceptor(listener, self._protocol, Connections(self._siblings), lambda: len(connections))
+        self.servers.append(self._acceptor)  # type: ignore[arg-type]
+
+    def _protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; tell how many connections are left."""
+        if self._acceptor is not None:
+            self._acceptor.tell()
+        return await super().on_tick(counter)
 
     def _on_parent_gone(self) -> None:
         assert self._loop is not None

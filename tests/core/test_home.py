@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 from codeintel_core.errors import InvalidName
@@ -47,3 +50,34 @@ def test_only_registered_repositories_are_listed(home: Home) -> None:
     for name in ("b", "a"):
         home.repository(name).registration.write_text("{}")
     assert home.repository_names() == ["a", "b"]
+    home.repository("unfinished").registration.write_text("{}")
+    assert home.repository_names() == ["a", "b", "unfinished"]
+
+
+def test_a_repository_is_listed_once_it_is_in_place(home: Home) -> None:
+    adding = home.repos / ".adding-1"
+    adding.mkdir(parents=True)
+    (adding / "repository.json").write_text("{}")
+    settle(home)
+    assert home.repository_names() == []
+    adding.rename(home.repos / "a")
+    assert home.repository_names() == ["a"]
+
+
+def test_the_folder_is_read_again_when_it_has_changed(home: Home) -> None:
+    for name in ("a", "b"):
+        home.repository(name).root.mkdir(parents=True)
+        home.repository(name).registration.write_text("{}")
+    settle(home)
+    assert home.repository_names() == ["a", "b"]
+    home.repository("a").registration.unlink()  # inside of a folder, which nothing of ours does: not looked at
+    assert home.repository_names() == ["a", "b"]
+    shutil.rmtree(home.repository("a").root)
+    assert home.repository_names() == ["b"]
+    shutil.rmtree(home.repos)
+    assert home.repository_names() == []
+
+
+def settle(home: Home) -> None:
+    """As if nothing had changed for some time."""
+    os.utime(home.repos, (1_700_000_000, 1_700_000_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ import pytest
 from codeintel_core.deadline import Deadline
 from codeintel_core.embedding.queries import CachedQueries
 from codeintel_core.errors import DeadlineExceeded
-from codeintel_core.memo import Memo
+from codeintel_core.memo import AS_BYTES, Memo
 from codeintel_core.telemetry import metrics
 from tests.core.specimen import CONTRACT
 
@@ -83,6 +84,27 @@ def test_failures_are_not_kept_and_not_inherited() -> None:
 def test_without_entries_nothing_is_kept() -> None:
     memo: Memo[str, int] = Memo("test", 0)
     assert [memo.get("a", lambda n=n: n, Deadline.after(SOON)) for n in (1, 2)] == [(1, "miss"), (2, "miss")]
+
+
+def test_what_is_kept_as_bytes_is_a_copy_that_the_collector_does_not_see() -> None:
+    memo: Memo[int, list[list[int]]] = Memo("test", 200, AS_BYTES)
+    gc.collect()
+    before = len(gc.get_objects())
+    for key in range(100):
+        memo.get(key, lambda key=key: [[key] for _ in range(100)], Deadline.after(SOON))
+    gc.collect()
+    assert len(gc.get_objects()) - before < 1_000  # of 10,000 that were computed
+    first, second = (memo.get(7, list, Deadline.after(SOON)) for _ in range(2))
+    assert first == second == ([[7]] * 100, "hit")
+    assert first[0] is not second[0]
+
+
+def test_what_cannot_be_kept_leaves_nobody_waiting() -> None:
+    memo: Memo[str, object] = Memo("test", 2, AS_BYTES)
+    for _ in range(2):
+        with pytest.raises(Exception, match="pickle"):
+            memo.get("a", lambda: lambda: None, Deadline.after(SOON))
+    assert memo.get("a", lambda: 1, Deadline.after(SOON)) == (1, "miss")
 
 
 def test_query_vectors_are_kept_and_cannot_be_changed() -> None:

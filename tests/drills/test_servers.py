@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -242,6 +242,25 @@ def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> 
     assert {status for _, status, _ in results} == {200}
     stored = set(tables.read_day(tables.traces(home), f"{datetime.now(UTC):%Y-%m-%d}").column("run_id").to_pylist())
     assert {run_id for run_id, _, _ in results} <= stored
+
+
+def sockets(process: int) -> int:
+    """How many sockets a process has open."""
+    left = Path(f"/proc/{process}/fd").iterdir()
+    return sum(str(one.readlink()).startswith("socket:") for one in left)
+
+
+def test_clients_that_come_one_by_one_are_shared_out(home: Home, tmp_path: Path, redis: RedisServer) -> None:
+    """Of idle workers the kernel would let the same one have nearly all of them."""
+    with servers(home.root, tmp_path, workers=2, redis_url=redis.url) as (server,), ExitStack() as clients:
+        until(lambda: len(workers_with(server, "codeintel_worker_up")) == 2, START_DEADLINE_S)
+        before = [sockets(worker) for worker in worker_ids(server)]
+        for count in range(1, 17):
+            client = clients.enter_context(httpx.Client(base_url=server.url, timeout=60))
+            assert client.get("/livez").status_code == 200
+            held = [sockets(worker) - had for worker, had in zip(worker_ids(server), before, strict=True)]
+            assert sum(held) >= count
+        assert max(held) - min(held) <= 4, held  # one may have asked the other, or Redis, meanwhile
 
 
 def test_workers_end_with_their_parent(home: Home, tmp_path: Path, redis: RedisServer) -> None:

@@ -1,0 +1,149 @@
+"""Connections of several workers: who holds the fewest takes the next, and nobody waits for one that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from codeintel_serving.api import accepting
+from codeintel_serving.api.accepting import Acceptor
+from codeintel_serving.api.protocol import BoundedProtocol
+from codeintel_serving.siblings import Connections, Siblings
+
+SOON_S = 30
+
+
+class Worker:
+    """One that accepts; both of a test are in the loop of the test."""
+
+    def __init__(self, listener: socket.socket, folder: Path, number: int) -> None:
+        self.held = set[Held]()
+        self.siblings = Siblings(folder, number, 2)
+        made = cast("Callable[[], BoundedProtocol]", lambda: Held(self))
+        self.acceptor = Acceptor(listener, made, Connections(self.siblings), lambda: len(self.held))
+
+
+class Held(asyncio.Protocol):
+    """A connection, as uvicorn knows it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker, self.was_shut = worker, False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._worker.held.add(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._worker.held.discard(self)
+
+    def shutdown(self) -> None:
+        self.was_shut = True
+        self.transport.close()
+
+
+def in_loop(folder: Path, test: Callable[[socket.socket, Path], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(SOON_S):
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                await test(listener, folder)
+
+    asyncio.run(run())
+
+
+async def connected(listener: socket.socket, workers: list[Worker]) -> socket.socket:
+    """A new connection, once a worker holds it."""
+    before = sum(len(worker.held) for worker in workers)
+    client = socket.create_connection(listener.getsockname())
+    while sum(len(worker.held) for worker in workers) == before:
+        await asyncio.sleep(0)
+    return client
+
+
+def test_the_one_with_the_fewest_takes_the_next(tmp_path: Path) -> None:
+    async def test(listener: socket.socket, folder: Path) -> None:
+        workers = [Worker(listener.dup(), folder, number) for number in (1, 2)]
+        clients = [await connected(listener, workers) for _ in range(20)]
+        assert [len(worker.held) for worker in workers] == [10, 10]
+        for held in list(workers[0].held)[:8]:
+            held.transport.abort()
+        while len(workers[0].held) > 2:
+            await asyncio.sleep(0)
+        workers[0].acceptor.tell()  # as the server does ten times a second
+        clients += [await connected(listener, workers) for _ in range(8)]
+        assert [len(worker.held) for worker in workers] == [10, 10]
+        for client in clients:
+            client.close()
+
+    in_loop(tmp_path, test)
+
+
+def test_nobody_waits_for_one_that_does_not_take_it(tmp_path: Path) -> None:
+    """It is busy, stopped, or was killed and is not started yet."""
+
+    async def test(listener: socket.socket, folder: Path) -> None:
+        worker, other = Worker(listener, folder, 1), Connections(Siblings(folder, 2, 2))
+        for tell in (lambda: other.tell(0), other.leave):
+            tell()
+            for _ in range(3):
+                (await connected(listener, [worker])).close()
+
+    in_loop(tmp_path, test)
+
+
+def test_too_many_open_files_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(socket.socket):
+        tries = 0
+
+        def accept(self) -> tuple[socket.socket, object]:
+            self.tries += 1
+            if self.tries < 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    async def test(listener: socket.socket, folder: Path) -> None:
+        full = Full(fileno=listener.dup().detach())
+        worker = Worker(full, folder, 1)
+        (await connected(listener, [worker])).close()
+        assert full.tries == 3
+        worker.acceptor.close()
+        full.close()
+
+    monkeypatch.setattr(accepting, "_PAUSE_S", 0.01)  # it is waited for twice
+    in_loop(tmp_path, test)
+    assert [record.message for record in caplog.records] == ["no connection can be accepted: Too many open files"] * 2
+
+
+def test_after_its_end_it_leaves_what_comes_to_the_others(tmp_path: Path) -> None:
+    async def test(listener: socket.socket, folder: Path) -> None:
+        first, second = (Worker(listener.dup(), folder, number) for number in (1, 2))
+        (await connected(listener, [first, second])).close()
+        first.acceptor.close()
+        first.acceptor.close()
+        for _ in range(3):
+            (await connected(listener, [second])).close()
+        assert Connections(first.siblings).are_fewest()
+        assert not first.held
+
+    in_loop(tmp_path, test)
+
+
+def test_a_connection_that_was_being_opened_at_the_end_is_told(tmp_path: Path) -> None:
+    async def test(listener: socket.socket, folder: Path) -> None:
+        worker = Worker(listener, folder, 1)
+        client = socket.create_connection(listener.getsockname())
+        while not worker.acceptor._opening:
+            await asyncio.sleep(0)
+        worker.acceptor.close()
+        client.setblocking(False)
+        assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+        client.close()
+
+    in_loop(tmp_path, test)
