@@ -35,11 +35,11 @@ class Form:
 AS_IT_IS = Form(lambda value: value, lambda packed: packed)
 """The value itself, which nobody may change."""
 AS_BYTES = Form(lambda value: pickle.dumps(value, pickle.HIGHEST_PROTOCOL), pickle.loads)
-"""A copy for each who asks. They never leave the process, so nobody else can have written them."""
+"""A copy for each who asks later. They never leave the process, so nobody else can have written them."""
 
 
 class Memo(Generic[_K, _V]):
-    """The newest `entries` values by key; safe to use from several threads."""
+    """The newest `entries` values by key, none of which is None; safe to use from several threads."""
 
     def __init__(self, name: str, entries: int, form: Form = AS_IT_IS) -> None:
         """`name` labels the metrics; 0 entries keep and share nothing."""

@@ -141,7 +141,7 @@ def note_hits(trace: AnswerTrace, found: SearchResult, cited: Mapping[int, int] 
 
     `cited`: chunk id -> number.
     """
-    trace.query_kind, trace.tuning_id = found.profile.kind.value, found.tuned.tuning_id
+    trace.query_kind, trace.tuning_id = found.profile.kind.value, found.tuning_id
     trace.fusion = [
         {"channel": name, "weight": found.weights[name], "low": low, "high": high}
         for name, (low, high) in found.ranges.items()

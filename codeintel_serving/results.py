@@ -71,7 +71,7 @@ class CachedSearch:
 
 def may_be_kept(found: SearchResult, index: Index) -> bool:
     """Whether a result is whole, and of the tuning that it would be kept under."""
-    return not found.degraded and not found.notes and found.tuned.tuning_id == index[1]
+    return not found.degraded and not found.notes and found.tuning_id == index[1]
 
 
 def note_hit(hits: int, result: str, per_file: int | None) -> None:

@@ -74,7 +74,7 @@ class Searching:
         self._pages = Pages(settings.result_cache)
 
     def search(self, request: SearchRequest, caller: Caller) -> SearchResponse:
-        """Ranked spans; blocks for at most the retrieval budget.
+        """Ranked spans; blocks for at most the retrieval budget, and half of it for its turn.
 
         Raises:
             CodeIntelError: with the reason, after the trace row was written.
@@ -89,18 +89,22 @@ class Searching:
             generations = resolved.generations
             note_generations(trace, generations)
             of_index = self._results.index(generations, resolved.scope)
-            found = self._results.search(
-                request.query,
-                generations,
-                scope=resolved.scope,
-                limit=request.limit,
-                per_file=request.per_file,
-                mode=request.mode,
-                deadline=until,
-            )
-            if is_given_up():
-                raise asyncio.CancelledError("the caller left")
-            shown = self._pages.of(found, of_index, request, resolved, trace)
+            shown = None if resolved.left_out else self._pages.kept(of_index, request)
+            if shown is not None:
+                _note_recalled(shown, request)
+            else:
+                found = self._results.search(
+                    request.query,
+                    generations,
+                    scope=resolved.scope,
+                    limit=request.limit,
+                    per_file=request.per_file,
+                    mode=request.mode,
+                    deadline=until,
+                )
+                if is_given_up():
+                    raise asyncio.CancelledError("the caller left")
+                shown = self._pages.of(found, of_index, request, resolved, trace)
             index = self._freshness.entries(generations)
             _note(trace, request, shown, index)
             return _answer(current, trace, shown, index).response()
@@ -132,8 +136,7 @@ class Searching:
     ) -> Answered:
         with recorded(self._asked(request), caller, self._home, self._journal) as (current, trace):
             resolved.note(request.scope)
-            note_hit(shown.hits, "hit", request.per_file)
-            _HITS.inc()
+            _note_recalled(shown, request)
             self._freshness.note(resolved.generations, index)
             _note(trace, request, shown, index)
             return _answer(current, trace, shown, index)
@@ -143,6 +146,12 @@ class Searching:
             "search", request.query, request.scope.model_dump_json(), request.mode.value, self._budget_ms,
             self._budget_ms,
         )  # fmt: skip
+
+
+def _note_recalled(shown: Shown, request: SearchRequest) -> None:
+    """Say that nothing was searched."""
+    note_hit(shown.hits, "hit", request.per_file)
+    _HITS.inc()
 
 
 def _note(trace: AnswerTrace, request: SearchRequest, shown: Shown, index: Sequence[IndexEntry]) -> None:

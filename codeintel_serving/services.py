@@ -202,7 +202,7 @@ class Services:
         return self._pool.submit(contextvars.copy_context().run, work)
 
     def search(self, request: SearchRequest, caller: Caller) -> SearchResponse:
-        """Ranked spans; blocks for at most the retrieval budget.
+        """Ranked spans; blocks for at most the retrieval budget, and half of it for its turn.
 
         Raises:
             CodeIntelError: with the reason, after the trace row was written.

@@ -72,13 +72,8 @@ class Pages:
         self, found: SearchResult, index: Index, request: SearchRequest, resolved: Resolved, trace: AnswerTrace
     ) -> Shown:
         """The page of a result; kept when the result may be and nothing was left out."""
-        if resolved.left_out:
-            return _shown(found, request, resolved, trace)
-        kept = self.kept(index, request)
-        if kept is not None:
-            return kept
         shown = _shown(found, request, resolved, trace)
-        if not self._is_off and may_be_kept(found, index):
+        if not self._is_off and not resolved.left_out and may_be_kept(found, index):
             with self._lock:
                 self._kept[_key(index, request)] = shown
         return shown
@@ -90,7 +85,7 @@ def _key(index: Index, request: SearchRequest) -> _Key:
 
 def _shown(found: SearchResult, request: SearchRequest, resolved: Resolved, trace: AnswerTrace) -> Shown:
     weights = found.weights if request.explain else None
-    hits = [search_hit(hit, weights, found.tuned.tuning_id) for hit in found.hits]
+    hits = [search_hit(hit, weights, found.tuning_id) for hit in found.hits]
     shown = page(hits, request, resolved, shorter_hit, file_of_hit)
     coverage = freshness.coverage(resolved.generations, found.degraded, found.idle, resolved.left_out)
     json = {

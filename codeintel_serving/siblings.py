@@ -86,7 +86,7 @@ class Connections:
         size = 4 * siblings.count
         file = os.open(siblings.connections, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.ftruncate(file, size)
+            os.posix_fallocate(file, 0, size)  # a full disk says so here, and not when it is written
             self._counts = memoryview(mmap.mmap(file, size)).cast("i")  # 0: it accepts none; else one more than it has
         finally:
             os.close(file)
@@ -103,3 +103,7 @@ class Connections:
         """Whether no other worker that accepts holds fewer than this one."""
         mine = self._counts[self._mine]
         return all(count == 0 or count >= mine for count in self._counts)
+
+    def of_others(self) -> list[int]:
+        """The numbers of the others, to see whether one has changed."""
+        return [count for at, count in enumerate(self._counts) if at != self._mine]

@@ -1,8 +1,8 @@
 """Several processes behind one listening socket, and the parent that keeps them running.
 
-The workers inherit the socket: whoever is free accepts, and what waits in it survives the worker that dies. Each is
-a new interpreter, never a fork, which a JVM does not survive. The parent loads nothing that could fail: it starts
-workers, waits, starts the dead ones again, passes signals on.
+The workers inherit the socket: who holds the fewest connections accepts, and what waits in it survives the worker
+that dies. Each is a new interpreter, never a fork, which a JVM does not survive. The parent loads nothing that could
+fail: it starts workers, waits, starts the dead ones again, passes signals on.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ class _Worker:
 
     def __init__(self, siblings: Siblings, listener: socket.socket) -> None:
         self._siblings, self._listener = siblings, listener
+        self._connections = Connections(siblings)  # now, for later there may be no descriptor left
         self._process: asyncio.subprocess.Process | None = None
         self._started_at_s = 0.0
         self._short_lives = 0
@@ -155,7 +156,7 @@ class _Worker:
 
     def note_end(self) -> float:
         """Count the end of the process; returns how many seconds to wait before the next."""
-        Connections(self._siblings).leave()  # the others need not leave anything to it
+        self._connections.leave()  # the others need not leave anything to it
         self.failed_starts = 0 if self.came_up else self.failed_starts + 1
         self._short_lives = self._short_lives + 1 if time.monotonic() < self._started_at_s + _SHORT_LIFE_S else 0
         return min(_FIRST_WAIT_S * 2 ** (self._short_lives - 1), _LONGEST_WAIT_S) if self._short_lives else 0.0

@@ -27,7 +27,7 @@ _OUTCOME = (
 )  # fmt: skip
 _GATING = {
     "query.profile": ("kind", "names", "vague"),
-    "query.budget": ("depth", "hydrated", "reason", "feedback"),
+    "query.budget": ("depth", "hydrated", "reason", "feedback", "waited_ms"),
     "gate.secondary": ("feedback", "feedback_reason", "hydrated", "hydrated_reason"),
     "fuse.scores": ("fusion", "lexical_share", "reason", "tuning_id"),
     "build.plan": ("added", "changed", "removed", "unchanged", "up_to_date"),

@@ -103,8 +103,10 @@ class SearchResult:
     """Weight of each channel in the fused score."""
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Lowest and highest score of each channel with hits, when fusion scaled them."""
-    tuned: Tuned = UNTUNED
-    """The learned factors that changed the weights."""
+    tuning_id: str = ""
+    """The document whose learned factors changed the weights, '' when none did."""
+    tuning_problem: str = ""
+    """Why the learned factors were refused, '' when they were not."""
     idle: dict[str, str] = field(default_factory=dict)
     """Channels that were not needed, are not configured or not promoted, with the reason."""
     notes: list[str] = field(default_factory=list)
@@ -113,7 +115,7 @@ class SearchResult:
     @property
     def degraded(self) -> dict[str, str]:
         """Channels that should have run and did not complete, and `tuning` when it was refused, with the reason."""
-        refused = {TUNING: self.tuned.problem} if self.tuned.problem else {}
+        refused = {TUNING: self.tuning_problem} if self.tuning_problem else {}
         return refused | {
             name: f"{result.status}: {result.reason}"
             for name, result in self.channels.items()
@@ -177,9 +179,9 @@ class SearchEngine:
         if not 1 <= per_file <= MAX_PER_FILE:
             raise InvalidRequest(f"per_file must be 1..{MAX_PER_FILE}")
         deadline = deadline or Deadline.after(60)
-        with self._turns.taken(deadline) as waited_s:
-            in_time = deadline.within(self._settings.retrieval_budget_ms / 1000)
-            return self._search(query, generations, scope, limit, mode, in_time, per_file, waited_s)
+        budget_s = self._settings.retrieval_budget_ms / 1000
+        with self._turns.taken(deadline.within(budget_s)) as waited_s:
+            return self._search(query, generations, scope, limit, mode, deadline.within(budget_s), per_file, waited_s)
 
     def _search(
         self,
@@ -258,8 +260,9 @@ class SearchEngine:
             for i in (chunk.chunk_id,)
         ]  # fmt: skip
         return SearchResult(
-            hits, asked, results, len(fused), blended.weights, self._ranges(completed), tuned, idle, request.notes
-        )
+            hits, asked, results, len(fused), blended.weights, self._ranges(completed), tuned.tuning_id, tuned.problem,
+            idle, request.notes,
+        )  # fmt: skip
 
     def _ranges(self, completed: Mapping[str, fusion.Ranked]) -> dict[str, tuple[float, float]]:
         """What fusion scaled by, so that a trace can be fused again with other weights."""

@@ -16,8 +16,8 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.settings import Settings
 
 _AT_ONCE = 2  # one in Python while the other is in Lucene, FAISS or ONNX; three took as long as all
-_PATIENCE_S = 0.1
-_SHARE = 0.25
+_PATIENCE_S = 0.25
+_SHARE = 0.5
 _ANY = 10_000
 
 
@@ -38,7 +38,7 @@ class Turns:
 
     @contextmanager
     def taken(self, deadline: Deadline) -> Iterator[float]:
-        """Wait for a turn and hold it; yields the seconds waited: 0.1 or a quarter of what is left at most."""
+        """Wait for a turn and hold it; yields the seconds waited: at most .25, and half of what is left."""
         if self._free.acquire(blocking=False):
             waited_s, is_held = 0.0, True
         else:

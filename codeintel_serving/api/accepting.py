@@ -16,7 +16,9 @@ from codeintel_serving.siblings import Connections
 
 _log = logging.getLogger("codeintel.serving")
 _LEFT_TO_OTHERS_S = 0.005
-"""How long a worker that holds more leaves a connection to the others; who is busy or stopped does not take it."""
+"""How long a worker that holds more leaves a connection to the others."""
+_MOST_AT_ONCE = 64
+"""When they take none, they are busy or stopped: it takes one, after the next such wait two, then four, up to these."""
 _PAUSE_S = 1.0  # after what cannot be helped at once, such as too many open files
 
 
@@ -35,14 +37,15 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._opening = set[asyncio.Task[None]]()
         self._waiting: asyncio.TimerHandle | None = None
-        self._is_closed = False
+        self._at_once = 1
+        self._is_full = self._is_closed = False
         listener.setblocking(False)
         self.tell()
         self._listen()
 
     def tell(self) -> None:
         """Tell the others how many connections there are."""
-        if not self._is_closed:
+        if not (self._is_full or self._is_closed):
             self._connections.tell(self._held() + len(self._opening))
 
     def close(self) -> None:
@@ -67,32 +70,50 @@ class Acceptor:
         if self._connections.are_fewest():
             self._accept()
         else:
-            self._wait(_LEFT_TO_OTHERS_S)
+            others = self._connections.of_others()
+            self._wait(_LEFT_TO_OTHERS_S, lambda: self._after_leaving(others))
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        def waited() -> None:
+            self._waiting = None
+            self._listen()
+            then()
+
         self._loop.remove_reader(self._listener.fileno())
-        self._waiting = self._loop.call_later(seconds, self._waited)
+        self._waiting = self._loop.call_later(seconds, waited)
 
-    def _waited(self) -> None:
-        self._waiting = None
-        self._listen()
-        self._accept()  # if it still is there
+    def _after_leaving(self, others: list[int]) -> None:
+        if self._connections.of_others() != others:
+            self._at_once = 1
+            return
+        for _ in range(self._at_once):
+            if not self._accept():
+                return
+        self._at_once = min(2 * self._at_once, _MOST_AT_ONCE)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Whether there was one."""
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # another one has it, or it is gone
-            return
+            return False
         except OSError as error:
             _log.error("no connection can be accepted: %s", error.strerror)
-            self._wait(_PAUSE_S)
-            return
+            self._is_full = True
+            self._connections.leave()
+            self._wait(_PAUSE_S, self._resume)
+            return False
         connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # uvloop does, asyncio does not
         opening = self._loop.create_task(self._open(connection))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
         self.tell()
+        return True
+
+    def _resume(self) -> None:
+        self._is_full = False
+        self._on_connection()
 
     async def _open(self, connection: socket.socket) -> None:
         try:

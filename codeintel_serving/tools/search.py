@@ -15,7 +15,7 @@ from codeintel_serving.tools.tool import Tool, Watch
 
 
 async def _run(services: Services, request: SearchRequest, caller: Caller, _watch: Watch | None) -> SearchResponse:
-    """The search ends within the retrieval budget; it writes its own trace row, also when its caller leaves."""
+    """The search ends within the retrieval budget once it has its turn; it writes its trace row, however it ends."""
     opened = await services.scopes.opened(request, caller)
     if caller.surface != "rest":  # there `api.recall` has looked
         recalled = services.recall(opened, caller)

@@ -226,11 +226,15 @@ def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> 
         assert living in worker_ids(server)
         until(lambda: len(workers_with(server, "codeintel_worker_up")) == 2, START_DEADLINE_S)
 
-        def both_know() -> bool:  # each request is on a connection of its own, which any of the two accepts
-            assert scope_of(server, handle, "") == (200, "['store/**']")
+        held = ExitStack()
+
+        def both_know() -> bool:  # the new one gets connections until it has as many as the other, then each in turn
+            client = held.enter_context(httpx.Client(base_url=server.url, timeout=60))
+            assert client.get(f"/scope/{handle}").json()["scope"]["paths"] == ["store/**"]
             return len(workers_with(server, 'codeintel_cache_requests_total{cache="scope"')) == 2
 
-        until(both_know)
+        with held:
+            until(both_know)
         server.terminate()
         until(lambda: is_draining(server))
         during = len(results)
@@ -246,8 +250,11 @@ def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> 
 
 def sockets(process: int) -> int:
     """How many sockets a process has open."""
-    left = Path(f"/proc/{process}/fd").iterdir()
-    return sum(str(one.readlink()).startswith("socket:") for one in left)
+    found = 0
+    for one in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found += str(one.readlink()).startswith("socket:")
+    return found
 
 
 def test_clients_that_come_one_by_one_are_shared_out(home: Home, tmp_path: Path, redis: RedisServer) -> None:
@@ -255,12 +262,11 @@ def test_clients_that_come_one_by_one_are_shared_out(home: Home, tmp_path: Path,
     with servers(home.root, tmp_path, workers=2, redis_url=redis.url) as (server,), ExitStack() as clients:
         until(lambda: len(workers_with(server, "codeintel_worker_up")) == 2, START_DEADLINE_S)
         before = [sockets(worker) for worker in worker_ids(server)]
-        for count in range(1, 17):
+        for _ in range(32):
             client = clients.enter_context(httpx.Client(base_url=server.url, timeout=60))
             assert client.get("/livez").status_code == 200
-            held = [sockets(worker) - had for worker, had in zip(worker_ids(server), before, strict=True)]
-            assert sum(held) >= count
-        assert max(held) - min(held) <= 4, held  # one may have asked the other, or Redis, meanwhile
+        held = [sockets(worker) - had for worker, had in zip(worker_ids(server), before, strict=True)]
+        assert max(held) - min(held) <= 8, held  # some of other kinds, such as those of the scrape, come and go
 
 
 def test_workers_end_with_their_parent(home: Home, tmp_path: Path, redis: RedisServer) -> None:

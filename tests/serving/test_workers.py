@@ -15,6 +15,7 @@ import pytest
 from codeintel_core.errors import InvalidRequest
 from codeintel_core.settings import Settings
 from codeintel_serving import hosting, workers
+from codeintel_serving.siblings import Connections, Siblings
 from tests.serving.running import until
 
 # Its arguments: descriptor, folder, number, count. Notes its start; comes up (a mark there); ends as it is told.
@@ -104,6 +105,16 @@ def test_a_worker_that_does_not_end_is_killed(
     signalling = when((tmp_path / "deaf").exists, signal.SIGTERM)
     assert workers.run(1, listener, settings) == 1
     signalling.join()
+
+
+def test_nothing_is_left_to_a_worker_that_has_ended(tmp_path: Path, listener: socket.socket) -> None:
+    ended, living = Siblings(tmp_path, 1, 2), Connections(Siblings(tmp_path, 2, 2))
+    parent = workers._Worker(ended, listener)
+    Connections(ended).tell(0)
+    living.tell(5)
+    assert not living.are_fewest()
+    parent.note_end()
+    assert living.are_fewest()
 
 
 def test_several_workers_need_redis(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_next_goes_when_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nobody_waits_for_long_behind_those_that_are_stuck() -> None:
     mine = Turns(1)
     with mine.taken(LATER):
-        for left_s, patience_s in ((3_600, 0.1), (0.2, 0.05), (0, 0)):
+        for left_s, patience_s in ((3_600, 0.25), (0.2, 0.05), (0, 0)):
             with mine.taken(Deadline.after(left_s)) as waited_s:
                 assert waited_s >= patience_s * 0.5
     with ExitStack() as held:  # those who went without a turn gave none back: there is one
