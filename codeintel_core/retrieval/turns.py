@@ -1,8 +1,8 @@
 """Turns: few searches of one process compute at the same time, the others wait for theirs.
 
 Half of a search is Python, of which an interpreter runs one thread at a time: more of them only take it from each
-other. With 8 threads, two at a time answer 1.2 to 1.3 times as many searches as all at once; in a server under load
-what needs no search (pages in memory, health, streams) waits half as long.
+other. With 8 threads, two at a time answer as many searches as all at once, or up to a fifth more; in a server under
+load what needs no search (pages in memory, health, streams) waits half as long.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from codeintel_core.settings import Settings
 _AT_ONCE = 2  # one in Python while the other is in Lucene, FAISS or ONNX; three took as long as all
 _PATIENCE_S = 0.25
 _SHARE = 0.5
-_ANY = 10_000
+_ANY = 10_000  # as many as there can be slots
 
 
 class Turns:

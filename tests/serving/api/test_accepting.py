@@ -33,7 +33,7 @@ class Held(asyncio.Protocol):
     """A connection, as uvicorn knows it."""
 
     def __init__(self, worker: Worker) -> None:
-        self._worker, self.was_shut = worker, False
+        self._worker = worker
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -44,7 +44,6 @@ class Held(asyncio.Protocol):
         self._worker.held.discard(self)
 
     def shutdown(self) -> None:
-        self.was_shut = True
         self.transport.close()
 
 
@@ -113,7 +112,7 @@ def test_nobody_waits_for_one_that_does_not_take_it(tmp_path: Path, monkeypatch:
 def test_too_many_open_files_end_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Full(socket.socket):
+    class Full(socket.socket):  # a real limit would be that of the whole test run
         tries = 0
 
         def accept(self) -> tuple[socket.socket, object]:
