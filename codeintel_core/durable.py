@@ -6,6 +6,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from codeintel_core import watched
+
 _AT_ONCE = 16
 
 
@@ -40,4 +42,5 @@ def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
         file.flush()
         os.fsync(file.fileno())
     pending.replace(path)
+    watched.note_change()
     fsync(path.parent)

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from codeintel_core.errors import InvalidName, UnknownRepository
+from codeintel_core.watched import Stamp, Watched
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _REGISTRATION = "repository.json"
@@ -118,22 +119,24 @@ class _Registered:
     """
 
     def __init__(self, repos: Path) -> None:
-        self._repos = repos
-        self._kept: tuple[int, tuple[str, ...]] = -1, ()
+        self._repos, self._folder = repos, Watched(repos)
+        self._kept: tuple[Stamp, tuple[str, ...]] = None, ()
 
     def names(self) -> tuple[str, ...]:
         """Sorted; none when there is no folder."""
+        stamp = self._folder.stamp()
+        if stamp is None:
+            return ()
+        if self._kept[0] == stamp:
+            return self._kept[1]
         try:
-            changed_at = os.stat(self._repos).st_mtime_ns
-            if self._kept[0] == changed_at:
-                return self._kept[1]
             with os.scandir(self._repos) as entries:
                 there = [entry for entry in entries if not entry.name.startswith(".")]
         except FileNotFoundError:
             return ()
         found = tuple(sorted(entry.name for entry in there if os.path.exists(f"{entry.path}/{_REGISTRATION}")))
-        if len(found) == len(there) and changed_at < time.time_ns() - _SETTLED_NS:
-            self._kept = changed_at, found
+        if len(found) == len(there) and stamp[1] < time.time_ns() - _SETTLED_NS:
+            self._kept = stamp, found
         return found
 
 

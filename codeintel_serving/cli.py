@@ -78,12 +78,12 @@ def serve(
 
 
 @app.command(hidden=True)
-def worker(listener: int, folder: Path, number: int, count: int) -> None:
+def worker(listener: int, pages: int, folder: Path, number: int, count: int) -> None:
     """Be one of the processes of `serve --workers`, which starts this."""
     from codeintel_serving import hosting
 
     with open_services(follow=False) as services:
-        hosting.work(services, listener, folder, number, count)
+        hosting.work(services, listener, pages, folder, number, count)
 
 
 @app.command()

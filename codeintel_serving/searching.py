@@ -28,6 +28,7 @@ from codeintel_serving.recording import (
 )
 from codeintel_serving.resolving import Resolved, Resolver, opening_deadline
 from codeintel_serving.results import CachedSearch, note_hit
+from codeintel_serving.shared_pages import SharedPages
 from codeintel_serving.shown import Pages, Shown
 
 _FIELDS = tuple(SearchResponse.model_fields)
@@ -125,6 +126,10 @@ class Searching:
                 return None
             shown = self._pages.kept(self._results.index(resolved.generations, resolved.scope), request)
             return self._recalled(request, caller, resolved, shown, index) if shown is not None else None
+
+    def share(self, pages: SharedPages) -> None:
+        """Find and keep pages there too, with the other workers of this server."""
+        self._pages.shared = pages
 
     def forget(self) -> None:
         """Let go of all results and pages."""

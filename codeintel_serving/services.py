@@ -51,6 +51,7 @@ from codeintel_serving.results import CachedSearch
 from codeintel_serving.run_reports import RunpackWriter
 from codeintel_serving.scope.handles import Scopes
 from codeintel_serving.searching import Answered, Searching
+from codeintel_serving.shared_pages import SharedPages
 
 _log = logging.getLogger("codeintel.serving")
 _WORKERS = 16
@@ -213,6 +214,10 @@ class Services:
     def recall(self, request: SearchRequest, caller: Caller) -> Answered | None:
         """What `search` would answer when all of it is in memory; waits for nothing. None: ask `search`."""
         return self._searching.recall(request, caller)
+
+    def share_pages(self, pages: SharedPages) -> None:
+        """Be one of several workers, which share the pages of their results."""
+        self._searching.share(pages)
 
     def purge_stamp(self) -> Hashable:
         """What is purged, as a key: another one once something more was."""

@@ -8,14 +8,17 @@ put to it for every answer. A page is bytes and a few words (see `memo`).
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import orjson
 from cachetools import LRUCache
 from pydantic import TypeAdapter
 
 from codeintel_core.retrieval.engine import SearchResult
+from codeintel_core.telemetry import metrics
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
 from codeintel_serving.budgeting import page
@@ -24,8 +27,10 @@ from codeintel_serving.models import SearchHit, SearchRequest
 from codeintel_serving.recording import note_hits
 from codeintel_serving.resolving import Resolved
 from codeintel_serving.results import Index, may_be_kept
+from codeintel_serving.shared_pages import SharedPages
 
 _HITS = TypeAdapter(list[SearchHit])
+_SIZE = struct.Struct("<I")
 _Key = tuple[Index, str]
 
 
@@ -47,26 +52,64 @@ class Shown:
     json: Mapping[str, bytes]
     traced: Mapping[str, bytes]
 
+    def pack(self) -> bytes:
+        """The page as bytes, for another process."""
+        parts = {**self.json, **self.traced}
+        sizes = [[name, len(part)] for name, part in parts.items()]
+        head = orjson.dumps([self.hits, self.problems, self.notes, len(self.json), sizes])
+        return b"".join((_SIZE.pack(len(head)), head, *parts.values()))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Shown:
+        """The page that `pack` gave."""
+        end = _SIZE.size + _SIZE.unpack_from(data)[0]
+        hits, problems, notes, of_response, sizes = orjson.loads(data[_SIZE.size : end])
+        parts = []
+        for name, size in sizes:
+            parts.append((name, data[end : end + size]))
+            end += size
+        return cls(hits, tuple(problems), tuple(notes), dict(parts[:of_response]), dict(parts[of_response:]))
+
 
 class Pages:
-    """The pages last shown; safe to use from several threads."""
+    """The pages last shown; safe to use from several threads.
+
+    Attributes:
+        shared: where other workers of this server find them too, None where there are none.
+    """
 
     def __init__(self, entries: int) -> None:
         """`entries`: most pages; 0 keeps none."""
         self._kept: LRUCache[_Key, Shown] = LRUCache(max(1, entries))
         self._is_off = entries == 0
         self._lock = threading.Lock()
+        self.shared: SharedPages | None = None
 
     def kept(self, index: Index, request: SearchRequest) -> Shown | None:
         """The page of this request over this index, None when it is not there."""
+        key = _key(index, request)
         with self._lock:
-            found: Shown | None = self._kept.get(_key(index, request))
-            return found
+            found: Shown | None = self._kept.get(key)
+        if found is None and self.shared is not None and not self._is_off:
+            found = self._from_others(key, self.shared)
+        return found
 
     def clear(self) -> None:
         """Forget all pages."""
         with self._lock:
             self._kept.clear()
+        if self.shared is not None:
+            self.shared.clear()
+
+    def _from_others(self, key: _Key, shared: SharedPages) -> Shown | None:
+        page = shared.get(_name(key))
+        metrics.CACHE_REQUESTS.labels("siblings", "miss" if page is None else "hit").inc()
+        if page is None:
+            return None
+        found = Shown.unpack(page)
+        with self._lock:
+            self._kept[key] = found
+        return found
 
     def of(
         self, found: SearchResult, index: Index, request: SearchRequest, resolved: Resolved, trace: AnswerTrace
@@ -74,13 +117,21 @@ class Pages:
         """The page of a result; kept when the result may be and nothing was left out."""
         shown = _shown(found, request, resolved, trace)
         if not self._is_off and not resolved.left_out and may_be_kept(found, index):
+            key = _key(index, request)
             with self._lock:
-                self._kept[_key(index, request)] = shown
+                self._kept[key] = shown
+            if self.shared is not None:
+                self.shared.keep(_name(key), shown.pack())
         return shown
 
 
 def _key(index: Index, request: SearchRequest) -> _Key:
     return index, request.model_dump_json(exclude={"deadline_ms"})
+
+
+def _name(key: _Key) -> bytes:
+    """The key as all workers write it."""
+    return repr(key).encode()
 
 
 def _shown(found: SearchResult, request: SearchRequest, resolved: Resolved, trace: AnswerTrace) -> Shown:

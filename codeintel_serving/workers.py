@@ -18,6 +18,7 @@ from pathlib import Path
 
 from codeintel_core.errors import InvalidRequest
 from codeintel_core.settings import Settings
+from codeintel_serving import shared_pages
 from codeintel_serving.siblings import Connections, Siblings
 
 _log = logging.getLogger("codeintel.serving")
@@ -42,13 +43,14 @@ def run(count: int, listener: socket.socket, settings: Settings) -> int:
     0 when all ended as they were told to; 1 when one had to be killed or failed at its end, or none could start.
     """
     with tempfile.TemporaryDirectory(prefix="codeintel-") as folder:  # short: addresses of sockets have 107 bytes
-        parent = _Parent(count, listener, Path(folder), settings.shutdown_notice_s + settings.shutdown_grace_s)
+        patience_s = settings.shutdown_notice_s + settings.shutdown_grace_s
+        parent = _Parent(count, listener, shared_pages.memory(2 * settings.result_cache), Path(folder), patience_s)
         return asyncio.run(parent.run())
 
 
 class _Parent:
-    def __init__(self, count: int, listener: socket.socket, folder: Path, patience_s: float) -> None:
-        self._workers = [_Worker(Siblings(folder, number + 1, count), listener) for number in range(count)]
+    def __init__(self, count: int, listener: socket.socket, pages: int, folder: Path, patience_s: float) -> None:
+        self._workers = [_Worker(Siblings(folder, number + 1, count), listener, pages) for number in range(count)]
         self._patience_s = patience_s + _KILL_AFTER_S
         self._stopping = asyncio.Event()
         self._exit_code = 0
@@ -118,8 +120,8 @@ class _Worker:
         failed_starts: processes in a row that ended before they came up.
     """
 
-    def __init__(self, siblings: Siblings, listener: socket.socket) -> None:
-        self._siblings, self._listener = siblings, listener
+    def __init__(self, siblings: Siblings, listener: socket.socket, pages: int) -> None:
+        self._siblings, self._listener, self._pages = siblings, listener, pages
         self._connections = Connections(siblings)  # now, for later there may be no descriptor left
         self._process: asyncio.subprocess.Process | None = None
         self._started_at_s = 0.0
@@ -141,10 +143,11 @@ class _Worker:
         for left in (self._siblings.mark, self._siblings.address(self.number)):
             left.unlink(missing_ok=True)
         self._started_at_s = time.monotonic()
+        inherited = [self._listener.fileno(), self._pages]
         self._process = await asyncio.create_subprocess_exec(
-            *_WORKER, str(self._listener.fileno()), str(self._siblings.folder),
+            *_WORKER, "--", *map(str, inherited), str(self._siblings.folder),
             str(self._siblings.number), str(self._siblings.count),
-            stdin=asyncio.subprocess.PIPE, pass_fds=[self._listener.fileno()],
+            stdin=asyncio.subprocess.PIPE, pass_fds=[one for one in inherited if one >= 0],
             start_new_session=True,  # Ctrl-C reaches it once, through the parent
         )  # fmt: skip
         return self._process

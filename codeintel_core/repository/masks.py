@@ -11,9 +11,9 @@ from codeintel_core.deadline import Deadline
 from codeintel_core.errors import GitFailed
 from codeintel_core.home import Home
 from codeintel_core.repository.bounded import bounded_git
-from codeintel_core.repository.texts import Stamp
 from codeintel_core.secrets import purged, redact_bytes
 from codeintel_core.secrets.purged import PurgeList
+from codeintel_core.watched import Stamp
 
 _MOST_BLOB_BYTES = 4_000_000
 _INDEX = re.compile(rb"(?m)^index ([0-9a-f]{40,64})\.\.([0-9a-f]{40,64})")

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from codeintel_core import watched
 from codeintel_core.errors import (
     GitFailed,
     InvalidRequest,
@@ -99,6 +100,7 @@ def add(
         if target.root.exists():  # left by an interrupted add of an older version: it has no registration
             shutil.rmtree(target.root)
         partial.rename(target.root)
+        watched.note_change()
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return entry

@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
+from codeintel_core.watched import Stamp
+
 MOST_BYTES = 64 << 20
 """Of all repositories of a process together."""
 
-Stamp = tuple[int, ...] | None
 Name = tuple[str, str, str]
 """Of a text: its mirror, and what never changes, such as object id and encoding."""
 

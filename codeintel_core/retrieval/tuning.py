@@ -7,7 +7,6 @@ that counts, `tuning/HELD` says that a person rolled back and nothing is promote
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -19,13 +18,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from codeintel_core import durable
+from codeintel_core import durable, watched
 from codeintel_core.errors import PublishConflict, TuningRefused, UnknownTuning
 from codeintel_core.home import Home
 from codeintel_core.locks import locked
 from codeintel_core.retrieval.channels import DENSE, EXACT, LEXICAL, SPARSE, SYMBOLS
 from codeintel_core.retrieval.cocitation import NO_PAIRS, Pairs
 from codeintel_core.retrieval.profile import QueryKind
+from codeintel_core.watched import Stamp, Watched
 
 FORMAT_VERSION = 1
 TUNABLE = (LEXICAL, SYMBOLS, SPARSE, EXACT)
@@ -38,7 +38,6 @@ Factors = Mapping[str, Mapping[str, float]]
 """Kind of query -> channel -> factor of its weight; what is missing is 1."""
 Announce = Callable[[Mapping[Path, bytes | None]], None]
 """Told what is about to change (file -> content, None to remove it), in this order; what it raises stops the change."""
-_Stamp = tuple[int, ...] | None
 _Factor = Annotated[float, Field(ge=_LEAST, le=_MOST, allow_inf_nan=False)]
 
 
@@ -81,23 +80,24 @@ def tuned_weights(weights: Mapping[str, float], factors: Mapping[str, float]) ->
 
 
 class Tunings:
-    """What counts in a home; a new pointer or document is noticed by the next call, which costs two `stat`."""
+    """What counts in a home; a new pointer or document is noticed as `Watched` does."""
 
     def __init__(self, home: Home) -> None:
         self._home, self._lock = home, threading.Lock()
-        self._pointer = _pointer(home)
-        self._document: Path | None = None
-        self._seen: tuple[_Stamp, _Stamp] = (None, None)
+        self._pointer = Watched(_pointer(home))
+        self._document: Watched | None = None
+        self._seen: tuple[Stamp, Stamp] = (None, None)
         self._tuned = UNTUNED
 
     def __call__(self) -> Tuned:
         """What counts now; never raises: a document that is refused is a `problem` and the default weights."""
         with self._lock:
             try:
-                pointer = _stamp(self._pointer)
+                pointer = self._pointer.stamp()
                 if (pointer, _stamp(self._document)) != self._seen:
                     tuning_id = current_id(self._home)
-                    self._document = _path(self._home, tuning_id) if _ID.fullmatch(tuning_id) else None
+                    is_id = _ID.fullmatch(tuning_id)
+                    self._document = Watched(_path(self._home, tuning_id)) if is_id else None
                     self._seen = (pointer, _stamp(self._document))  # before it is read: what changes is read again
                     self._tuned = tuned(self._home, tuning_id)
             except (TuningRefused, UnknownTuning) as error:
@@ -239,13 +239,8 @@ def _path(home: Home, tuning_id: str) -> Path:
     return home.tuning / f"{tuning_id}.json"
 
 
-def _stamp(path: Path | None) -> _Stamp:
-    """What changes with the content of a file; None when it is not there."""
-    try:
-        status = os.stat(path) if path else None
-    except FileNotFoundError:
-        return None
-    return (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
+def _stamp(file: Watched | None) -> Stamp:
+    return file.stamp() if file is not None else None
 
 
 def _digest(document: bytes) -> str:
@@ -258,5 +253,6 @@ def _change(changes: Mapping[Path, bytes | None], announce: Announce) -> None:
     for path, data in changes.items():
         if data is None:
             path.unlink(missing_ok=True)
+            watched.note_change()
         else:
             durable.replace(path, data)

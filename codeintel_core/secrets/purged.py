@@ -15,6 +15,7 @@ import re2
 from codeintel_core import durable
 from codeintel_core.secrets.fingerprint import Fingerprint
 from codeintel_core.secrets.redaction import mask_spans
+from codeintel_core.watched import Stamp, Watched
 
 SKIP_REASON = "purged"
 
@@ -90,15 +91,16 @@ def state_of(document: bytes) -> str:
 
 
 class CurrentList:
-    """The list in a file as it is now: read again whenever the file was replaced. Safe for several threads."""
+    """The list in a file as it is now: read again when the file was replaced. Safe for several threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: tuple[tuple[int, ...] | None, PurgeList] | None = None
-        self._looked_at: tuple[tuple[int, ...] | None] | None = None
+        self._file = Watched(path)
+        self._known: tuple[Stamp, PurgeList] | None = None
+        self._looked_at: tuple[Stamp] | None = None
 
     def get(self) -> PurgeList:
-        """The list; a look at an unchanged file costs microseconds."""
+        """The list."""
         seen = self.stamp()
         if self._known is None or self._known[0] != seen:
             self._known = seen, load(self._path)
@@ -109,13 +111,9 @@ class CurrentList:
         known, self._looked_at = self._looked_at, (self.stamp(),)
         return known is not None and known != self._looked_at
 
-    def stamp(self) -> tuple[int, ...] | None:
+    def stamp(self) -> Stamp:
         """Tells one list from the next, None when there is none."""
-        try:
-            stat = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+        return self._file.stamp()
 
 
 def save(path: Path, entries: PurgeList) -> None:

@@ -98,7 +98,12 @@ def redact_values(value: Any) -> Any:
     return value
 
 
-def redacted_json(row: Mapping[str, Any], option: int = 0, masked: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
+def redacted_json(
+    row: Mapping[str, Any],
+    option: int = 0,
+    masked: Mapping[str, bytes] = MappingProxyType({}),
+    clean: Mapping[str, Any] = MappingProxyType({}),
+) -> bytes:
     """A row as JSON with every string in its values redacted; `option` is that of orjson.
 
     Looks at all values at once, then at those of one field, and at each only where something in them hints at a secret.
@@ -108,15 +113,15 @@ def redacted_json(row: Mapping[str, Any], option: int = 0, masked: Mapping[str, 
         row: what is written.
         option: of orjson.
         masked: further fields of the row, as `redacted_value` gave them: nobody looks at them again.
+        clean: further fields whose strings are redacted already, likewise.
     """
-    if _hints_at_secret(list(row.values()), option):
+    if row and _hints_at_secret(list(row.values()), option):
         row = {
             name: redact_values(value) if isinstance(value, str) or _hints_at_secret(value, option) else value
             for name, value in row.items()
         }
-    if masked:
-        row = {**row, **{name: orjson.Fragment(value) for name, value in masked.items()}}
-    return orjson.dumps(row, option=option)
+    fragments = {name: orjson.Fragment(value) for name, value in masked.items()}
+    return orjson.dumps({**row, **clean, **fragments}, option=option)
 
 
 def redacted_value(value: Any) -> bytes:

@@ -117,19 +117,37 @@ def file_lines(path: str, lines: bytes) -> None:
     if not lines:  # of pages that were closed meanwhile
         return
     try:
-        file = FileIO(path, "a+b")
+        file = _made(path)
+    except FileExistsError:
+        _append(path, lines)
+        return
+    try:  # three calls to the system: at each, Python's lock goes to a request and has to be waited for again
+        if os.write(file, lines) != len(lines):
+            raise OSError("short write")
+    finally:
+        os.close(file)
+
+
+def _made(path: str) -> int:
+    """The descriptor of a new file; raises FileExistsError when there is one."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
     except FileNotFoundError:  # the first run of the day
         with suppress(FileExistsError):
             os.mkdir(os.path.dirname(path))
-        file = FileIO(path, "a+b")
-    with file:
-        if file.tell():
-            file.seek(0)
-            there = file.readall()
-            known = set(there.split(b"\n"))
-            lines = b"".join(line + b"\n" for line in lines.split(b"\n")[:-1] if line not in known)
-            if lines and not there.endswith(b"\n"):
-                lines = b"\n" + lines
+        return os.open(path, flags, 0o666)
+
+
+def _append(path: str, lines: bytes) -> None:
+    """The same to a file that is there: of a run that has filed before, or was killed while it did."""
+    with FileIO(path, "a+b") as file:
+        file.seek(0)
+        there = file.readall()
+        known = set(there.split(b"\n"))
+        lines = b"".join(line + b"\n" for line in lines.split(b"\n")[:-1] if line not in known)
+        if lines and there and not there.endswith(b"\n"):
+            lines = b"\n" + lines
         if file.write(lines) != len(lines):
             raise OSError("short write")
 

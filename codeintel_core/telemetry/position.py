@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from random import getrandbits
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
@@ -76,6 +77,14 @@ class Inside:
 def new_span_id() -> str:
     """16 random hex digits."""
     return f"{getrandbits(64) or 1:016x}"
+
+
+def new_uuid() -> str:
+    """A random UUID, of the generator of this process: to ask the system, as `uuid4` does, gives Python's lock away.
+
+    Each process seeds its own. These ids have to differ, not to be secret.
+    """
+    return str(UUID(int=getrandbits(128), version=4))
 
 
 def new_trace() -> Trace:

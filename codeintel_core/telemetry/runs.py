@@ -271,11 +271,11 @@ def _ended(current: Run) -> None:
 def well_formed_run_id(run_id: str) -> str:
     """`run_id` as a canonical UUID if it is one, else a new one."""
     if not run_id or _CANONICAL.fullmatch(run_id):  # nearly always: what follows takes longer
-        return run_id or str(uuid.uuid4())
+        return run_id or position.new_uuid()
     try:
         return str(uuid.UUID(run_id))
     except ValueError:
-        return str(uuid.uuid4())
+        return position.new_uuid()
 
 
 current_run = _current_run.get

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +14,8 @@ from typing import Any
 import orjson
 
 from codeintel_core.secrets import redacted_value
-from codeintel_core.telemetry import Run, Status, StepRecord, metrics
+from codeintel_core.telemetry import Run, Status, StepRecord, metrics, redaction
+from codeintel_core.telemetry.position import new_uuid
 from codeintel_core.traces.journal import Journal
 
 _MAY_BE_NAN = ("confidence", "time_to_first_token_ms", "tokens_per_second")
@@ -45,7 +45,7 @@ class AnswerTrace:
     mode: str
     retrieval_budget_ms: int
     total_budget_ms: int
-    trace_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    trace_id: str = field(default_factory=new_uuid)
     query_kind: str = ""
     generations: list[dict[str, str]] = field(default_factory=list)
     lags: list[dict[str, Any]] = field(default_factory=list)
@@ -86,20 +86,23 @@ class AnswerTrace:
 
     def as_row(self) -> dict[str, Any]:
         """Plain values; `asked_at` in ISO 8601, NaN as None, valid Unicode."""
-        return self._of_request() | self._of_page() | {name: orjson.loads(it) for name, it in self.masked.items()}
+        return self.of_request() | self.of_page() | {name: orjson.loads(it) for name, it in self.masked.items()}
 
     def shared(self) -> dict[str, bytes]:
         """What all requests for the same page have, as it is stored: the `masked` of their rows."""
-        return {name: redacted_value(value) for name, value in self._of_page().items()}
+        return {name: redacted_value(value) for name, value in self.of_page().items()}
 
-    def unmasked(self) -> dict[str, Any]:
-        """`as_row` without what is in `masked`."""
-        return self._of_request() if self.masked else self.as_row()
+    def of_request(self) -> dict[str, Any]:
+        """What differs between two requests for the same page. Its strings are redacted, since steps are: many requests
+        have the same few words here, and to look at a whole row costs a cached search a twentieth."""
+        return {name: getattr(self, name) for name in _OF_REQUEST} | {
+            "asked_at": self.asked_at.isoformat(),
+            "session_id": redaction.masked(self.session_id),
+            "limits": [redaction.masked(limit) for limit in self.limits],
+        }
 
-    def _of_request(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _OF_REQUEST} | {"asked_at": self.asked_at.isoformat()}
-
-    def _of_page(self) -> dict[str, Any]:
+    def of_page(self) -> dict[str, Any]:
+        """The other columns, as they are: of another page, or of an answer, which is made anew for each request."""
         row = {name: getattr(self, name) for name in _OF_PAGE}  # not `asdict`: it copies every list deeply
         row["query"] = self.query.encode("utf-8", "replace").decode()  # lone surrogates are not JSON
         row["query_digest"] = sha256(row["query"].strip().encode()).hexdigest()[:16]
@@ -129,15 +132,15 @@ class TraceJournal(Journal):
 
     def write(self, trace: AnswerTrace) -> bool:
         """Append one row; False when it could not be stored."""
-        try:
-            row = trace.unmasked() | self._fixed
-        except (ValueError, TypeError):
-            metrics.TRACES_DROPPED.inc()
-            return False
         masked = trace.masked
         if masked and self._left_out:
             masked = {name: value for name, value in masked.items() if name not in self._left_out}
-        return self.append(trace.asked_at, row, masked)
+        try:
+            page, clean = {} if masked else trace.of_page(), trace.of_request() | self._fixed
+        except (ValueError, TypeError):
+            metrics.TRACES_DROPPED.inc()
+            return False
+        return self.append(trace.asked_at, page, masked, clean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ class Feedback:
     note: str = ""
     sees: tuple[str, ...] = ()
     given_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    feedback_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    feedback_id: str = field(default_factory=new_uuid)
 
     def write(self, journal: Journal) -> bool:
         """Append it; False when it could not be stored."""

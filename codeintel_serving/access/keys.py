@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from codeintel_core import durable
 from codeintel_core.errors import InvalidRequest, StorageFailed, Unauthorized
 from codeintel_core.locks import locked
+from codeintel_core.watched import Stamp, Watched
 from codeintel_serving.access.principal import Permission, Principal
 from codeintel_serving.access.rates import check_rate
 
@@ -131,7 +132,7 @@ def load(path: Path) -> list[Key]:
 
 
 class KeyRing:
-    """The keys as a running server sees them; a change of the file is seen by the next request.
+    """The keys as a running server sees them; a change of the file is seen as `Watched` does, within milliseconds.
 
     Once a key was seen, this server never goes back to asking for none, whatever happens to the file.
     """
@@ -139,7 +140,8 @@ class KeyRing:
     def __init__(self, path: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._path, self._clock = path, clock
         self._lock = threading.Lock()
-        self._stamp: tuple[int, ...] | None = None
+        self._file = Watched(path)
+        self._stamp: Stamp | tuple[()] = None
         self._keys: dict[str, Key] = {}
         self._had_keys = False
         self._problem = ""
@@ -168,7 +170,7 @@ class KeyRing:
 
     def _reload(self) -> None:
         with self._lock:
-            stamp = _stamp(self._path)
+            stamp = self._look()
             if stamp == self._stamp:
                 return
             try:
@@ -179,15 +181,12 @@ class KeyRing:
             self._had_keys = self._had_keys or bool(self._keys)
             self._stamp = stamp
 
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    def _look(self) -> Stamp | tuple[()]:
+        """() when the file cannot be looked at: `load` says why."""
+        try:
+            return self._file.stamp()
+        except OSError:
+            return ()
 
 
 def _hashed(secret: str) -> str:

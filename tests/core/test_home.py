@@ -9,6 +9,7 @@ import pytest
 
 from codeintel_core.errors import InvalidName
 from codeintel_core.home import Home, check_name
+from codeintel_core.watched import note_change
 
 
 @pytest.mark.parametrize("name", ["a", "a1", "my-repo_2.x", "a" * 100])
@@ -49,6 +50,7 @@ def test_only_registered_repositories_are_listed(home: Home) -> None:
         home.repository(name).root.mkdir(parents=True)
     for name in ("b", "a"):
         home.repository(name).registration.write_text("{}")
+    note_change()
     assert home.repository_names() == ["a", "b"]
     home.repository("unfinished").registration.write_text("{}")
     assert home.repository_names() == ["a", "b", "unfinished"]
@@ -61,6 +63,7 @@ def test_a_repository_is_listed_once_it_is_in_place(home: Home) -> None:
     settle(home)
     assert home.repository_names() == []
     adding.rename(home.repos / "a")
+    note_change()
     assert home.repository_names() == ["a"]
 
 
@@ -73,11 +76,14 @@ def test_the_folder_is_read_again_when_it_has_changed(home: Home) -> None:
     home.repository("a").registration.unlink()  # inside of a folder, which nothing of ours does: not looked at
     assert home.repository_names() == ["a", "b"]
     shutil.rmtree(home.repository("a").root)
+    note_change()
     assert home.repository_names() == ["b"]
     shutil.rmtree(home.repos)
+    note_change()
     assert home.repository_names() == []
 
 
 def settle(home: Home) -> None:
     """As if nothing had changed for some time."""
     os.utime(home.repos, (1_700_000_000, 1_700_000_000))
+    note_change()

@@ -269,6 +269,22 @@ def test_clients_that_come_one_by_one_are_shared_out(home: Home, tmp_path: Path,
         assert max(held) - min(held) <= 8, held  # some of other kinds, such as those of the scrape, come and go
 
 
+def test_what_one_worker_has_found_another_one_shows(home: Home, tmp_path: Path, redis: RedisServer) -> None:
+    """Clients with connections of their own ask the same; only the first worker that is asked searches."""
+    with servers(home.root, tmp_path, workers=2, redis_url=redis.url) as (server,), ExitStack() as clients:
+        until(lambda: len(workers_with(server, "codeintel_worker_up")) == 2, START_DEADLINE_S)
+
+        def ask() -> bool:
+            client = clients.enter_context(httpx.Client(base_url=server.url, timeout=60))
+            found = client.post("/search", json={"query": "publish"})
+            pages.add(str([(hit["path"], hit["start_line"], hit["score"]) for hit in found.json()["results"]]))
+            return bool(workers_with(server, 'codeintel_cache_requests_total{cache="siblings",result="hit"'))
+
+        pages: set[str] = set()
+        until(ask)
+        assert len(pages) == 1
+
+
 def test_workers_end_with_their_parent(home: Home, tmp_path: Path, redis: RedisServer) -> None:
     with servers(home.root, tmp_path, workers=2, redis_url=redis.url) as (server,):
         left = worker_ids(server)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -25,6 +27,7 @@ from codeintel_serving.access.principal import Permission
 from codeintel_serving.models import SearchRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
+from codeintel_serving.shared_pages import SharedPages, memory
 
 pytestmark = pytest.mark.e2e
 CALLER = Caller("rest")
@@ -178,6 +181,34 @@ def test_nobody_gets_the_page_of_who_sees_more(
         assert not any(secret in raw.decode() for secret in other.secrets)
     secret, _ = keys.create(shared.home.keys, permissions=[Permission.ANSWER], repos=["amber-*"])
     assert tenant_services.recall(request, Caller("rest", principal=tenant_services.keys.principal(secret))) is None
+
+
+def test_what_one_worker_has_shown_the_others_know(workshop: Workshop) -> None:
+    descriptor = memory(64)
+    request, narrower = SearchRequest(query="publish_generation"), SearchRequest(query="publish_generation", limit=2)
+    settings = settings_for(workshop.home, watch_interval_s=600)
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(Services(settings, encoder=lambda: workshop.encoder)) for _ in range(2))
+        for worker in (one, other):
+            worker.warm()
+            worker.share_pages(SharedPages(descriptor))
+            worker.search(SearchRequest(query="its lags are known now"), CALLER)
+        first = one.search(request, CALLER)
+        found = recalled(other, request)
+        assert found is not None
+        assert found | dict.fromkeys(_OF_RUN) == first.model_dump(mode="json") | dict.fromkeys(_OF_RUN)
+        assert other.recall(narrower, CALLER) is None
+        stages = other.search(narrower, CALLER).stages
+        assert "retrieve.gather" in [stage.name for stage in stages]
+        assert one.recall(narrower, CALLER) is not None
+        kept = rows(workshop)
+        assert {n: kept[found["run_id"]][n] for n in _SHARED} == {n: kept[first.run_id][n] for n in _SHARED}
+
+        one._searching.forget()  # as after a purge: each forgets its own, and what all share
+        assert one.recall(request, CALLER) is None
+        other._searching.forget()
+        assert other.recall(request, CALLER) is None
+    os.close(descriptor)
 
 
 def test_tools_answer_again_from_memory_until_something_changes(fresh: Services, workshop: Workshop) -> None:

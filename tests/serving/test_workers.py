@@ -18,10 +18,10 @@ from codeintel_serving import hosting, workers
 from codeintel_serving.siblings import Connections, Siblings
 from tests.serving.running import until
 
-# Its arguments: descriptor, folder, number, count. Notes its start; comes up (a mark there); ends as it is told.
+# Its arguments: --, two descriptors, folder, number, count. Notes its start; comes up (a mark there); ends as told.
 PROGRAM = """
 import pathlib, signal, sys
-notes, folder, number = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[3]), sys.argv[4]
+notes, folder, number = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[5]), sys.argv[6]
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 with (notes / number).open("a") as out:
     out.write("started\\n")
@@ -109,7 +109,7 @@ def test_a_worker_that_does_not_end_is_killed(
 
 def test_nothing_is_left_to_a_worker_that_has_ended(tmp_path: Path, listener: socket.socket) -> None:
     ended, living = Siblings(tmp_path, 1, 2), Connections(Siblings(tmp_path, 2, 2))
-    parent = workers._Worker(ended, listener)
+    parent = workers._Worker(ended, listener, -1)
     Connections(ended).tell(0)
     living.tell(5)
     assert not living.are_fewest()

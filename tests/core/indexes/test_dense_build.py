@@ -25,10 +25,15 @@ def test_few_vectors_are_searched_exactly_whatever_the_setting(tmp_path: Path, c
     assert len(Shard.open(tmp_path, PRIMARY).ids) == count
 
 
-def test_many_vectors_get_an_approximate_index_that_reaches_its_recall(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lists", [1, 27])
+def test_many_vectors_get_an_approximate_index_that_reaches_its_recall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: int
+) -> None:
+    monkeypatch.setattr(dense_build, "_ONE_LIST", 3000 if lists == 1 else 2999)  # half a million in earnest
     vectors, ids = _unit(3000), np.arange(10_000, 13_000)
     choice = dense_build.build_primary(vectors, ids, tmp_path, flat_max=1000, min_recall=0.9)
-    assert choice.kind.startswith("IVF")
+    assert choice.kind == f"IVF{lists},PQ8x4fs,Refine(SQfp16)"
+    assert choice.operating.nprobe <= lists
     assert choice.recall_at_10 >= 0.9
     assert choice.curve[-1][2] == max(point[2] for point in choice.curve) == choice.recall_at_10
     parameters = choice.as_parameters()
@@ -45,7 +50,8 @@ def test_many_vectors_get_an_approximate_index_that_reaches_its_recall(tmp_path:
         assert index.search(vectors[505], 10, allowed)[0][0] == 10_505
 
 
-def test_a_scope_finds_its_best_in_lists_far_from_the_query(tmp_path: Path) -> None:
+def test_a_scope_finds_its_best_in_lists_far_from_the_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense_build, "_ONE_LIST", 1)  # half a million in earnest
     vectors, ids = _unit(3000), np.arange(3000)
     choice = dense_build.build_primary(vectors, ids, tmp_path, flat_max=1000, min_recall=0.5)
     dense_build.write_secondary(vectors[:0], ids[:0], ids[:0], tmp_path)

@@ -68,7 +68,7 @@ def test_a_trained_primary_finds_what_exact_search_finds(tmp_path: Path, monkeyp
     settings, encoder = Settings(home=tmp_path / "home"), RememberingEncoder(FakeEncoder())
     with indexed(data.documents, encoder, settings) as index, with_trained_primary(index, 0.5) as (trained, primaries):
         assert primaries["few"] == "1 vectors, SQfp16"
-        assert "vectors, IVF16," in primaries["many"]
+        assert "vectors, IVF1," in primaries["many"]
         assert "nprobe" in primaries["many"]
         vector = encoder.encode_query("name7 value7")
         exact, approximate = (i.generations["many"].dense.search(vector, 3)[0] for i in (index, trained))

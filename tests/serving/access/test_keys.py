@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from codeintel_core.errors import Forbidden, InvalidRequest, RateLimited, StorageFailed, Unauthorized
 from codeintel_core.settings import get_settings
+from codeintel_core.watched import note_change
 from codeintel_serving.access import keys
 from codeintel_serving.access.commands import app
 from codeintel_serving.access.keys import KeyRing
@@ -89,6 +90,7 @@ def test_a_damaged_file_opens_nothing(path: Path, damage: str) -> None:
     ring = KeyRing(path)
     ring.principal(secret)
     path.write_text(damage)
+    note_change()
     assert ring.is_required
     assert "damaged" in ring.problem
     with pytest.raises(Unauthorized):
@@ -103,6 +105,7 @@ def test_a_running_server_does_not_open_when_the_file_vanishes(path: Path) -> No
     ring = KeyRing(path)
     assert ring.principal(secret)
     path.unlink()
+    note_change()
     assert ring.is_required
     with pytest.raises(Unauthorized):
         ring.principal(secret)
