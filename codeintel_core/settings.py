@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     )
     concurrent_answers: int = Field(8, ge=1, le=10_000, description="Answers at the same time; more are refused.")
     concurrent_searches: int = Field(
-        16, ge=1, le=10_000, description="Searches and other costly tools at the same time; more are refused."
+        24, ge=1, le=10_000, description="Searches and other costly tools at the same time; more are refused."
     )
     concurrent_others: int = Field(32, ge=1, le=10_000, description="Other requests at the same time; likewise.")
     concurrent_requests: int = Field(
