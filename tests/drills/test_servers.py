@@ -77,6 +77,7 @@ def test_sigterm_under_load_drains_finishes_flushes_and_exits_0(home: Home, tmp_
         during = len(results)
         until(lambda: len(results) > during)  # it still answers while it says so
         assert server.exit_code() == 0
+        assert "leaked" not in server.log.read_text()  # what native libraries say of an untidy end
         for client in clients:
             client.join(60)
     assert {status for _, status, _ in results} == {200}
@@ -241,6 +242,7 @@ def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> 
         until(lambda: len(results) > during)
         stop.set()
         assert server.exit_code() == 0
+        assert "leaked" not in server.log.read_text()  # what native libraries say of an untidy end
         for client in clients:
             client.join(60)
     assert {status for _, status, _ in results} == {200}
