@@ -18,6 +18,7 @@ class Goal:
         file: the subject that measures it; `subject` and `measure` name the row, the first that begins so.
         least_ratio: the ratio of the row is at least this.
         least, most: or else its value is at least, at most this.
+        repo: the repository that it was measured on; '' for whichever was last.
     """
 
     stage: str
@@ -28,6 +29,7 @@ class Goal:
     least_ratio: float | None = None
     least: float | None = None
     most: float | None = None
+    repo: str = ""
 
     def is_met(self, row: Row) -> bool:
         """Whether the row reaches it."""
@@ -41,13 +43,14 @@ class Goal:
         found = [
             (table, row)
             for table in load(self.file, folder)
-            if table.subject == self.subject
+            if table.subject == self.subject and self.repo in ("", table.repo)
             for row in table.rows
             if row.measure.strip().startswith(self.measure) and not isinstance(row.value, str)
         ]
         return max(found, key=lambda at: at[0].when.at, default=None)
 
 
+_LARGE, _SMALL = "sqlalchemy", "codeintel"  # 26 and 4 MB of source
 GOALS = (
     Goal("Vectors, 100,000 at recall@10 >= .99", "half of hnswlib's time", "dense", "dense 100,000", "hnswlib", 2.0),
     Goal("the same", "2/3 of FAISS HNSW SQ8's time", "dense", "dense 100,000", "FAISS HNSW32,SQ8", 1.5),
@@ -100,8 +103,12 @@ GOALS = (
     Goal("MCP call, CPU", "1.2 times bare FastMCP", "mcp_calls", "MCP", "search, cached, CPU", 0.83),
     Goal("Publishing", "150 ms beyond the files", "publishing", "publishing", "a generation, beyond", most=150),
     Goal("Storing 1,000 traces", "1/3 of one Delta commit of all", "primitives", "primitives", "1,000 traces", 3.0),
-    Goal("First build: searchable", "1 MB of source per second", "builds", "build", "source searchable", least=1),
-    Goal("First build: share of its embeddings", "0.91 of the whole", "builds", "build", "share of its", least=0.91),
+    Goal("First build: searchable", "1 MB of source per second", "builds", "build", "source sea", least=1, repo=_LARGE),
+    Goal("the same, a small repository", "likewise", "builds", "build", "source searchable", least=1, repo=_SMALL),
+    Goal(
+        "First build: its embeddings", "0.91 of the whole", "builds", "build", "share of its", least=0.91, repo=_LARGE
+    ),
+    Goal("the same, a small repository", "likewise", "builds", "build", "share of its", least=0.91, repo=_SMALL),
     Goal("Build of an unchanged repository", "5 s", "builds", "build", "nothing changed", most=5),
     Goal("1,000 changed chunks, commit to served", "60 s", "changes", "changes", "1,000 chunks, cold", most=60),
     Goal("the same, vectors cached", "15 s", "changes", "changes", "1,000 chunks, vectors cached", most=15),

@@ -181,7 +181,8 @@ class Settings(BaseSettings):
         256,
         ge=0,
         le=1_000_000,
-        description="Search results, and answers of grep, symbols, tree and overview, kept in memory; 0: none.",
+        description="Search results, and answers of grep, symbols, tree and overview, kept in memory; workers share "
+        "twice as many pages of results; 0: none.",
     )
 
     chat_base_url: str = Field(

@@ -23,7 +23,7 @@ from codeintel_core.settings import Settings
 from codeintel_serving import workers
 from codeintel_serving.access.keys import KeyRing
 from codeintel_serving.access.listening import listen
-from codeintel_serving.shared_pages import SharedPages
+from codeintel_serving.shared_pages import mapped
 from codeintel_serving.siblings import Siblings
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def serve(settings: Settings, host: str, port: int, count: int = 1) -> int:
 
 def work(services: Services, listener: int, pages: int, folder: Path, number: int, count: int) -> None:
     """Serve as one of several workers, on the listening socket and the memory that were inherited as descriptors."""
-    if pages >= 0:
-        services.share_pages(SharedPages(pages))
+    if (shared := mapped(pages)) is not None:
+        services.share_pages(shared)
     with socket.socket(fileno=listener) as inherited:
         _run(services, inherited, lambda: None, Siblings(folder, number, count))
 

@@ -25,7 +25,7 @@ class CachedSearch:
     def __init__(
         self, engine: SearchEngine, entries: int, budget_s: float, purge_stamp: Callable[[], Hashable]
     ) -> None:
-        """`purge_stamp` is asked for every search, so that a purge counts at once."""
+        """`purge_stamp` is asked for every search, so that a purge counts as soon as it is seen."""
         self._engine, self._budget_s, self._purge_stamp = engine, budget_s, purge_stamp
         self._memo: Memo[_Key, SearchResult] = Memo("results", entries, AS_BYTES)
 

@@ -1,6 +1,6 @@
 """Pages that the workers of one server share: what one of them has searched, none of the others searches again.
 
-The parent makes memory without a name, which is gone with the last of them: nothing of a repository is left on a disk,
+The parent makes memory without a name, which is gone with the last of them: no file of a repository's text is left,
 whatever they die of. It is a table of slots; the digest of a page's key says which is its own, and the last that came
 has it. Nobody waits for anybody: who reads while another one writes finds bytes that do not fit their checksum.
 """
@@ -15,22 +15,49 @@ import struct
 import zlib
 
 _log = logging.getLogger("codeintel.serving")
-_SLOT_BYTES = 32 << 10  # a page of ten hits has 15 kB; memory is taken as it is written
+_SLOT_BYTES = 24 << 10  # a page of ten hits has 11 to 16 kB
+_MOST_SLOTS = 2_048
 _HEAD = struct.Struct("<32sII")  # digest of the key, length and checksum of the page
 MOST_BYTES = _SLOT_BYTES - _HEAD.size
 
 
 def memory(pages: int) -> int:
-    """A descriptor of memory for so many pages, for children to inherit; -1 when none is wanted, or to be had."""
+    """A descriptor of memory for so many pages (2,048 at most), for children to inherit; -1 when there is none.
+
+    All of it is taken now: where there is too little, a page that is written later would be the end of its process.
+    """
     if not pages:
         return -1
     try:
         descriptor = os.memfd_create("codeintel-pages")
-        os.ftruncate(descriptor, pages * _SLOT_BYTES)
     except (AttributeError, OSError) as error:  # not Linux, or forbidden
-        _log.warning("workers do not share pages of results: %s", error)
-        return -1
+        return _without(error)
+    try:
+        os.posix_fallocate(descriptor, 0, min(pages, _MOST_SLOTS) * _SLOT_BYTES)
+    except OSError as error:
+        os.close(descriptor)
+        return _without(error)
     return descriptor
+
+
+def _without(error: Exception) -> int:
+    _log.warning("workers do not share pages of results: %s", error)
+    return -1
+
+
+def mapped(descriptor: int) -> SharedPages | None:
+    """The pages in inherited memory, empty, and the descriptor closed; None when there is none."""
+    if descriptor < 0:
+        return None
+    try:
+        pages = SharedPages(descriptor)
+    except OSError as error:  # no room to map it
+        _without(error)
+        return None
+    finally:
+        os.close(descriptor)
+    pages.clear()  # by the program that runs now, and whatever was purged while no worker looked
+    return pages
 
 
 class SharedPages:
@@ -50,18 +77,19 @@ class SharedPages:
         page = self._map[at + _HEAD.size : at + _HEAD.size + length]
         return page if _checksum(digest, page) == checksum else None
 
-    def keep(self, key: bytes, page: bytes) -> bool:
-        """Keep a page in place of whatever has its slot; False when it is larger than a slot."""
+    def keep(self, key: bytes, page: bytes) -> None:
+        """Keep a page in place of whatever has its slot; one that is larger than a slot is not kept."""
         if len(page) > MOST_BYTES:
-            return False
+            return
         digest, at = self._place(key)
         head = _HEAD.pack(digest, len(page), _checksum(digest, page))
         self._map[at : at + _HEAD.size + len(page)] = head + page
-        return True
 
     def clear(self) -> None:
-        """Give the memory back to the system, for all workers: nothing that was in it can be read again."""
-        self._map.madvise(mmap.MADV_REMOVE)
+        """Overwrite all of it, for all workers: nothing that was in it can be read again."""
+        nothing = bytes(_SLOT_BYTES)
+        for slot in range(self._slots):
+            self._map[slot * _SLOT_BYTES : (slot + 1) * _SLOT_BYTES] = nothing
 
     def _place(self, key: bytes) -> tuple[bytes, int]:
         digest = hashlib.blake2b(key, digest_size=32).digest()

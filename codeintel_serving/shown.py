@@ -18,12 +18,13 @@ from cachetools import LRUCache
 from pydantic import TypeAdapter
 
 from codeintel_core.retrieval.engine import SearchResult
+from codeintel_core.secrets import SECRETS_VERSION
 from codeintel_core.telemetry import metrics
 from codeintel_core.traces.record import AnswerTrace
 from codeintel_serving import freshness
 from codeintel_serving.budgeting import page
 from codeintel_serving.hits import file_of_hit, search_hit, shorter_hit, suspicions
-from codeintel_serving.models import SearchHit, SearchRequest
+from codeintel_serving.models import SearchHit, SearchRequest, SearchResponse
 from codeintel_serving.recording import note_hits
 from codeintel_serving.resolving import Resolved
 from codeintel_serving.results import Index, may_be_kept
@@ -31,6 +32,7 @@ from codeintel_serving.shared_pages import SharedPages
 
 _HITS = TypeAdapter(list[SearchHit])
 _SIZE = struct.Struct("<I")
+_PROGRAM = 1, SECRETS_VERSION, tuple(SearchResponse.model_fields)  # first the layout of `Shown.pack`
 _Key = tuple[Index, str]
 
 
@@ -103,9 +105,9 @@ class Pages:
 
     def _from_others(self, key: _Key, shared: SharedPages) -> Shown | None:
         page = shared.get(_name(key))
-        metrics.CACHE_REQUESTS.labels("siblings", "miss" if page is None else "hit").inc()
-        if page is None:
+        if page is None:  # counted as a miss when it was searched
             return None
+        metrics.CACHE_REQUESTS.labels("siblings", "hit").inc()
         found = Shown.unpack(page)
         with self._lock:
             self._kept[key] = found
@@ -121,6 +123,7 @@ class Pages:
             with self._lock:
                 self._kept[key] = shown
             if self.shared is not None:
+                metrics.CACHE_REQUESTS.labels("siblings", "miss").inc()
                 self.shared.keep(_name(key), shown.pack())
         return shown
 
@@ -130,8 +133,8 @@ def _key(index: Index, request: SearchRequest) -> _Key:
 
 
 def _name(key: _Key) -> bytes:
-    """The key as all workers write it."""
-    return repr(key).encode()
+    """The key as all workers of this program write it; one that was started after an upgrade is another program."""
+    return repr((_PROGRAM, key)).encode()
 
 
 def _shown(found: SearchResult, request: SearchRequest, resolved: Resolved, trace: AnswerTrace) -> Shown:

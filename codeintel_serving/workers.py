@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -44,8 +45,12 @@ def run(count: int, listener: socket.socket, settings: Settings) -> int:
     """
     with tempfile.TemporaryDirectory(prefix="codeintel-") as folder:  # short: addresses of sockets have 107 bytes
         patience_s = settings.shutdown_notice_s + settings.shutdown_grace_s
-        parent = _Parent(count, listener, shared_pages.memory(2 * settings.result_cache), Path(folder), patience_s)
-        return asyncio.run(parent.run())
+        pages = shared_pages.memory(2 * settings.result_cache)
+        try:
+            return asyncio.run(_Parent(count, listener, pages, Path(folder), patience_s).run())
+        finally:
+            if pages >= 0:
+                os.close(pages)
 
 
 class _Parent:

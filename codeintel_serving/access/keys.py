@@ -1,4 +1,4 @@
-"""API keys: kept hashed in the home, shown once, revoked in running servers at once.
+"""API keys: kept hashed in the home, shown once, revoked in running servers within milliseconds.
 
 A key is `ci_<id>_<secret>` with 256 random bits, so a plain SHA-256 is as good as a slow hash: nothing can be guessed.
 """

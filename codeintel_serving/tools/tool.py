@@ -133,7 +133,7 @@ def in_thread(
     """`Tool.run` for plain code that blocks: `in_thread_unpinned`, with the request's scope resolved and pinned.
 
     With `is_kept` the same request over the same generations is answered from memory, with a step `cache.results`: for
-    work that looks at nothing but these, and changes nothing. A purge counts at once.
+    work that looks at nothing but these, and changes nothing. A purge counts as soon as it is seen.
     """
 
     def over_pinned(services: Services, request: _Request, caller: Caller, deadline: Deadline) -> _Response:

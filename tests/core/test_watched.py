@@ -36,19 +36,44 @@ def test_what_another_process_changed_is_seen_within_milliseconds(tmp_path: Path
     assert file.stamp() is not None
 
 
+class Clock:
+    """A clock that stands still, in place of the module `time` in `watched`."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
 def test_looks_are_spared_while_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
-    stat = watched.os.stat
-    now = [100.0]
-    monkeypatch.setattr(watched.os, "stat", lambda path: looks.append(path) or stat(path))  # counted, else real
-    monkeypatch.setattr(watched.time, "monotonic", lambda: now[0])  # a clock that stands still
-    files = [Watched(tmp_path), Watched(tmp_path)]
-    for _ in range(50):
-        assert {file.stamp() for file in files} == {files[0].stamp()}
-    assert len(looks) == 2
-    now[0] += 0.006
-    files[0].stamp()
-    assert len(looks) == 3
+    clock = Clock()
+    monkeypatch.setattr(watched, "time", clock)  # 5 ms must not pass on a loaded machine
+    (tmp_path / "list").write_bytes(b"one")
+    files = [Watched(tmp_path / "list"), Watched(tmp_path / "list")]
+    first = files[0].stamp()
+    (tmp_path / "list").write_bytes(b"by another process")  # nothing of this one is told
+    assert [file.stamp() for file in files] == [first, first]
+    clock.now_s += 0.006
+    second = files[1].stamp()
+    assert second != first
+    assert files[0].stamp() == second
+
+
+def test_who_has_seen_a_change_never_meets_an_older_look_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what is masked by a list, and the key that it is kept under, ask through objects of their own."""
+    clock = Clock()
+    monkeypatch.setattr(watched, "time", clock)  # the moments of the looks are the test
+    path = tmp_path / "purged.json"
+    masks, key = Watched(path), Watched(path)
+    assert masks.stamp() is None
+    path.write_bytes(b"by another process")
+    clock.now_s += 0.004
+    assert key.stamp() is None, "it is not newer than what the masks know"
+    clock.now_s += 0.002
+    seen = key.stamp()
+    assert seen is not None
+    assert masks.stamp() == seen
 
 
 def test_a_file_that_cannot_be_looked_at_says_so_every_time(tmp_path: Path) -> None:

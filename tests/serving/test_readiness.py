@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from workshop import Workshop, settings_for
 
+from codeintel_core.watched import note_change
 from codeintel_serving import readiness as module
 from codeintel_serving.models import Check, Readiness
 from codeintel_serving.readiness import Board, readiness
@@ -58,11 +59,13 @@ def test_what_is_wrong_is_named(fresh: Services, monkeypatch: pytest.MonkeyPatch
         only(readiness(fresh), "catalogs", "degraded", "catalog cannot be read")
     workshop.home.keys.parent.mkdir(exist_ok=True)
     workshop.home.keys.write_text("{")
+    note_change()
     try:
         found = readiness(fresh)
         assert (found.state, found.checks["keys"].status) == ("down", "down")
     finally:
         workshop.home.keys.unlink()
+        note_change()
 
 
 @pytest.mark.e2e

@@ -33,7 +33,6 @@ def test_many_vectors_get_an_approximate_index_that_reaches_its_recall(
     vectors, ids = _unit(3000), np.arange(10_000, 13_000)
     choice = dense_build.build_primary(vectors, ids, tmp_path, flat_max=1000, min_recall=0.9)
     assert choice.kind == f"IVF{lists},PQ8x4fs,Refine(SQfp16)"
-    assert choice.operating.nprobe <= lists
     assert choice.recall_at_10 >= 0.9
     assert choice.curve[-1][2] == max(point[2] for point in choice.curve) == choice.recall_at_10
     parameters = choice.as_parameters()

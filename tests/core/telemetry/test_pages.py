@@ -90,6 +90,14 @@ def test_a_kill_between_filing_and_clearing_doubles_nothing(left: Path) -> None:
     assert sorted(whole) == sorted(lines.split(b"\n")[:-1])
 
 
+def test_a_kill_between_making_a_file_and_writing_it_loses_nothing(left: Path) -> None:
+    (name, lines), _ = pages.held(left)
+    (left / name).parent.mkdir()
+    (left / name).touch()
+    assert filing.recover(left) == 2
+    assert (left / name).read_bytes() == lines
+
+
 def test_every_line_that_was_appended_outlives_the_kill(tmp_path: Path) -> None:
     """The process says each number after it was appended; the kill comes between any two instructions."""
     script = (

@@ -19,6 +19,7 @@ from codeintel_core.telemetry import metrics, run, step
 from codeintel_core.traces import tables
 from codeintel_core.traces.journal import days
 from codeintel_core.traces.record import AnswerTrace, TraceJournal
+from tests.core.secrets.planted import TOKENS
 
 _AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -59,6 +60,24 @@ def test_a_row_comes_back_as_it_was(tmp_path: Path) -> None:
     (row,) = table.to_pylist()
     assert (row["query"], row["asked_at"], row["confidence"], row["limits"]) == ("Größe 😀\n", _AT, 0.25, ["cut"])
     assert (row["candidates"], row["generations"]) == ([candidate], [generation])
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_secret_of_the_request_is_masked_also_when_its_page_was_kept(tmp_path: Path, is_kept: bool) -> None:
+    """Nobody looks at the whole row of a page from memory again."""
+    secret = TOKENS["github"]
+    page = _trace().shared() if is_kept else {}
+    trace = _trace(limits=["a channel failed", f"bad key {secret}"], masked=page)
+    trace.session_id = f"session {secret}"
+    with run("search", None) as current:
+        with pytest.raises(DeadlineExceeded), step("synthesize", note=secret):
+            raise DeadlineExceeded(f"no answer from {secret}")
+        trace.close(current)
+    path = _journal(tmp_path, trace)
+    assert secret not in path.read_text()
+    (row,) = _read_day(tmp_path, "2026-01-02").to_pylist()
+    assert (row["limits"][0], row["query"]) == ("a channel failed", "q")
+    assert row["session_id"].startswith("session *")
 
 
 def test_a_trace_tells_what_the_run_did(tmp_path: Path) -> None:
