@@ -56,10 +56,10 @@ class Shown:
 
     def pack(self) -> bytes:
         """The page as bytes, for another process."""
-        parts = {**self.json, **self.traced}
-        sizes = [[name, len(part)] for name, part in parts.items()]
+        parts = [*self.json.items(), *self.traced.items()]
+        sizes = [[name, len(part)] for name, part in parts]
         head = orjson.dumps([self.hits, self.problems, self.notes, len(self.json), sizes])
-        return b"".join((_SIZE.pack(len(head)), head, *parts.values()))
+        return b"".join((_SIZE.pack(len(head)), head, *(part for _, part in parts)))
 
     @classmethod
     def unpack(cls, data: bytes) -> Shown:

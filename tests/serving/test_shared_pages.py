@@ -135,7 +135,7 @@ def test_without_such_memory_workers_serve_all_the_same(
 
 
 def test_a_page_survives_the_way() -> None:
-    shown = Shown(3, ("dense: pending",), ("é",), {"results": b"[1]", "budget": b"{}"}, {"query": b'"caf\xc3\xa9"'})
+    shown = Shown(3, ("dense: pending",), ("é",), {"results": b"[1]", "budget": b"{}"}, {"budget": b'"caf\xc3\xa9"'})
     assert Shown.unpack(shown.pack()) == shown
     nothing = Shown(0, (), (), {}, {})
     assert Shown.unpack(nothing.pack()) == nothing
