@@ -17,7 +17,7 @@ Stamp = tuple[int, int, int] | None
 """Inode, time of the last change in ns, size; None where there is no file."""
 
 _GOOD_FOR_S = 0.005
-_changes = count(1)
+_changes = count(1)  # `next` is one step, `+=` is not: of two changes at once none may be lost
 _last_change = 0
 
 

@@ -31,18 +31,15 @@ def memory(pages: int) -> int:
     try:
         descriptor = os.memfd_create("codeintel-pages")
     except (AttributeError, OSError) as error:  # not Linux, or forbidden
-        return _without(error)
+        _warn(error)
+        return -1
     try:
         os.posix_fallocate(descriptor, 0, min(pages, _MOST_SLOTS) * _SLOT_BYTES)
     except OSError as error:
         os.close(descriptor)
-        return _without(error)
+        _warn(error)
+        return -1
     return descriptor
-
-
-def _without(error: Exception) -> int:
-    _log.warning("workers do not share pages of results: %s", error)
-    return -1
 
 
 def mapped(descriptor: int) -> SharedPages | None:
@@ -52,7 +49,7 @@ def mapped(descriptor: int) -> SharedPages | None:
     try:
         pages = SharedPages(descriptor)
     except OSError as error:  # no room to map it
-        _without(error)
+        _warn(error)
         return None
     finally:
         os.close(descriptor)
@@ -94,6 +91,10 @@ class SharedPages:
     def _place(self, key: bytes) -> tuple[bytes, int]:
         digest = hashlib.blake2b(key, digest_size=32).digest()
         return digest, int.from_bytes(digest[:8], "little") % self._slots * _SLOT_BYTES
+
+
+def _warn(error: Exception) -> None:
+    _log.warning("workers do not share pages of results: %s", error)
 
 
 def _checksum(digest: bytes, page: bytes) -> int:

@@ -92,7 +92,7 @@ class Pages:
         key = _key(index, request)
         with self._lock:
             found: Shown | None = self._kept.get(key)
-        if found is None and self.shared is not None and not self._is_off:
+        if found is None and self.shared is not None:
             found = self._from_others(key, self.shared)
         return found
 

@@ -100,7 +100,7 @@ def _approximate(vectors: Matrix, min_recall: float) -> tuple[Any, PrimaryChoice
     index.train(sample)
     index.add(vectors)
     queries = vectors[random.permutation(count)[:_SAMPLE_QUERIES]]
-    # Off the grid of stored vectors, as real queries are.
+    # Off the grid of stored vectors; questions of people lie farther off (see `_ONE_LIST`).
     queries = queries + random.normal(0, 0.3 / math.sqrt(dimension), queries.shape).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     exact = faiss.knn(queries, vectors, _RECALL_AT, metric=faiss.METRIC_INNER_PRODUCT)[1]

@@ -96,7 +96,7 @@ class Tunings:
                 pointer = self._pointer.stamp()
                 if (pointer, _stamp(self._document)) != self._seen:
                     tuning_id = current_id(self._home)
-                    is_id = _ID.fullmatch(tuning_id)
+                    is_id = _ID.fullmatch(tuning_id) is not None
                     self._document = Watched(_path(self._home, tuning_id)) if is_id else None
                     self._seen = (pointer, _stamp(self._document))  # before it is read: what changes is read again
                     self._tuned = tuned(self._home, tuning_id)

@@ -98,12 +98,7 @@ def redact_values(value: Any) -> Any:
     return value
 
 
-def redacted_json(
-    row: Mapping[str, Any],
-    option: int = 0,
-    masked: Mapping[str, bytes] = MappingProxyType({}),
-    clean: Mapping[str, Any] = MappingProxyType({}),
-) -> bytes:
+def redacted_json(row: Mapping[str, Any], option: int = 0, clean: Mapping[str, Any] = MappingProxyType({})) -> bytes:
     """A row as JSON with every string in its values redacted; `option` is that of orjson.
 
     Looks at all values at once, then at those of one field, and at each only where something in them hints at a secret.
@@ -112,16 +107,15 @@ def redacted_json(
     Args:
         row: what is written.
         option: of orjson.
-        masked: further fields of the row, as `redacted_value` gave them: nobody looks at them again.
-        clean: further fields whose strings are redacted already, likewise.
+        clean: further fields whose strings are redacted already, also as an `orjson.Fragment` of what `redacted_value`
+            gave: nobody looks at them again.
     """
     if row and _hints_at_secret(list(row.values()), option):
         row = {
             name: redact_values(value) if isinstance(value, str) or _hints_at_secret(value, option) else value
             for name, value in row.items()
         }
-    fragments = {name: orjson.Fragment(value) for name, value in masked.items()}
-    return orjson.dumps({**row, **clean, **fragments}, option=option)
+    return orjson.dumps({**row, **clean}, option=option)
 
 
 def redacted_value(value: Any) -> bytes:

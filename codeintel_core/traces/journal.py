@@ -34,19 +34,13 @@ class Journal:
         self._file: BinaryIO | None = None
         self._is_torn = False
 
-    def append(
-        self,
-        at: datetime,
-        row: Mapping[str, Any],
-        masked: Mapping[str, bytes] = MappingProxyType({}),
-        clean: Mapping[str, Any] = MappingProxyType({}),
-    ) -> bool:
+    def append(self, at: datetime, row: Mapping[str, Any], clean: Mapping[str, Any] = MappingProxyType({})) -> bool:
         """Append one row, secrets masked, to the day of `at` in one write call; False when it could not be stored.
 
-        `masked`, `clean`: further fields of the row (see `redacted_json`).
+        `clean`: further fields of the row (see `redacted_json`).
         """
         try:
-            line = redacted_json(row, orjson.OPT_APPEND_NEWLINE, masked, clean)
+            line = redacted_json(row, orjson.OPT_APPEND_NEWLINE, clean)
             with self._lock:
                 file = self._file_of(at.astimezone(UTC).date().isoformat())
                 if self._is_torn:

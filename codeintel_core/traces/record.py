@@ -127,20 +127,18 @@ class TraceJournal(Journal):
 
     def __init__(self, folder: Path, *, queries: bool = True, answers: bool = True) -> None:
         super().__init__(folder)
-        self._left_out = [name for name, is_kept in (("query", queries), ("answer", answers)) if not is_kept]
-        self._fixed = {"machine": socket.gethostname()} | dict.fromkeys(self._left_out, "")
+        left_out = [name for name, is_kept in (("query", queries), ("answer", answers)) if not is_kept]
+        self._fixed = {"machine": socket.gethostname()} | dict.fromkeys(left_out, "")
 
     def write(self, trace: AnswerTrace) -> bool:
         """Append one row; False when it could not be stored."""
-        masked = trace.masked
-        if masked and self._left_out:
-            masked = {name: value for name, value in masked.items() if name not in self._left_out}
+        kept = {name: orjson.Fragment(value) for name, value in trace.masked.items()}
         try:
-            page, clean = {} if masked else trace.of_page(), trace.of_request() | self._fixed
+            page, clean = {} if kept else trace.of_page(), trace.of_request() | kept | self._fixed
         except (ValueError, TypeError):
             metrics.TRACES_DROPPED.inc()
             return False
-        return self.append(trace.asked_at, page, masked, clean)
+        return self.append(trace.asked_at, page, clean)
 
 
 @dataclass(frozen=True, slots=True)
