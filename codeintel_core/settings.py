@@ -55,8 +55,15 @@ class Settings(BaseSettings):
     embedding_precision: Literal["int8", "fp32"] = Field(
         "int8", description="Precision of the embedded MiniLM encoder; part of the embedding contract."
     )
-    embedding_threads: int = Field(2, ge=1, le=256, description="Threads of the ONNX Runtime session when building.")
-    embedding_batch_tokens: int = Field(4096, ge=256, le=1 << 20, description="Tokens (padding included) per batch.")
+    embedding_threads: int = Field(
+        2, ge=1, le=256, description="Batches that the embedded model encodes at once when building, a core each."
+    )
+    embedding_batch_tokens: int = Field(
+        512,
+        ge=64,
+        le=1 << 20,
+        description="Tokens (padding included) per batch; more than a core's cache holds is slower.",
+    )
 
     engine: Literal["inline", "local", "ray"] = Field(
         "local", description="Where chunking and embedding run: this process, a pool of processes, or a Ray cluster."

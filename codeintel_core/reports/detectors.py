@@ -23,7 +23,7 @@ class Thresholds:
     compaction_ratio: float = 0.05
     slow_factor: float = 1.5
     slow_least_ms: float = 20.0
-    tiny_batch_tokens: int = 512
+    tiny_batch_tokens: int = 128
     many_texts: int = 100
     vague_depth: int = 150
     local_round_trip_ms: float = 20.0

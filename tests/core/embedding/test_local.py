@@ -50,9 +50,16 @@ def test_a_vector_does_not_depend_on_its_batch(precision: str, request: pytest.F
 
 
 @pytest.mark.e2e
-def test_small_batches_give_the_same_vectors_in_order(models_dir: Path, int8: LocalEncoder) -> None:
-    small = LocalEncoder(models_dir, "int8", threads=2, batch_tokens=256)
-    assert cosines(small.encode_documents(TEXTS), int8.encode_documents(TEXTS)).min() >= 0.99999
+@pytest.mark.parametrize(
+    ("threads", "batch_tokens"), [(1, 64), (3, 64), (1, 1 << 20)], ids=["small", "side by side", "one, mostly padding"]
+)
+def test_batches_give_the_same_vectors_in_order(
+    threads: int, batch_tokens: int, models_dir: Path, int8: LocalEncoder
+) -> None:
+    texts = [text[:n] for text in TEXTS for n in (40, 90, 700)]
+    other = LocalEncoder(models_dir, "int8", threads, batch_tokens)
+    alone = np.stack([int8.encode_query(text) for text in texts])
+    assert cosines(other.encode_documents(texts), alone).min() >= 0.99999
 
 
 @pytest.mark.e2e

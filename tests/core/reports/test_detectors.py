@@ -120,9 +120,9 @@ def test_a_detector_sees_its_case(
 
 
 def test_tiny_batches_of_a_build(home: Home) -> None:
-    few = {"build.embeddings": {"computed": 500, "batch_tokens": 256, "seconds": 9.0}}
+    few = {"build.embeddings": {"computed": 500, "batch_tokens": 128, "seconds": 9.0}}
     assert samples.kinds(samples.report(home, few, operation="build")) == {"tiny_batches"}
-    usual = {"build.embeddings": {"computed": 500, "batch_tokens": 4096}}
+    usual = {"build.embeddings": {"computed": 500, "batch_tokens": 512}}
     assert samples.kinds(samples.report(home, usual, operation="build")) == set()
 
 
