@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from codeintel_core.indexes.lexical import LexicalIndex
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.masks import Masks
 from codeintel_core.repository.objects import ObjectReader
+from codeintel_core.repository.sketches import Sketches
 from codeintel_core.repository.texts import KeptTexts
 from codeintel_core.scope import Scope
 from codeintel_core.secrets.purged import PurgeList
 from codeintel_core.telemetry import step
+from codeintel_core.watched import Stamp
 
 _SAID = ("symbol", "name", "signature", "docstring", "text")
 _QUOTED = ("signature", "docstring")
@@ -40,6 +43,7 @@ _texts = KeptTexts()
 _read_lately = KeptTexts(16 << 20)
 _lists = Kept[Sequence[FileRow]](_MOST_ROWS)
 _by_path = Kept[Mapping[str, FileRow]](_MOST_ROWS)
+_blob_of = attrgetter("blob")
 
 
 class Generation:
@@ -58,6 +62,7 @@ class Generation:
         self._git = GitRepository(mirror)
         self._objects = ObjectReader(mirror)
         self._masks = Masks(mirror)
+        self._sketches = Sketches()
         self._users = 0
         self._retired = False
         self._closed = False
@@ -177,11 +182,11 @@ class Generation:
         """Its mirror: history that its commit is part of."""
         return self._git
 
-    def texts(self, files: Sequence[FileRow]) -> Iterator[tuple[FileRow, bytes]]:
+    def texts(self, files: Sequence[FileRow], part: bytes = b"") -> Iterator[tuple[FileRow, bytes]]:
         """Files of the pinned commit and their text as UTF-8, masked, in the order given.
 
         They come from memory where they were read before, else through one git process. What was purged since the
-        generation was built is left out.
+        generation was built is left out; with `part`, so are most files whose text does not hold it.
 
         Raises:
             GitFailed: a blob is missing from the mirror.
@@ -189,6 +194,14 @@ class Generation:
         stamp, is_hidden = self._masks.stamp(), self._masks.hidden_now()
         if is_hidden is not None:
             files = [file for file in files if not is_hidden(file.path, file.blob)]
+        if not part:
+            yield from self._whole_texts(files, stamp)
+            return
+        for file, text in self._whole_texts(self._sketches.that_may_hold(files, _blob_of, part, stamp), stamp):
+            self._sketches.keep(file.blob, text, stamp)
+            yield file, text
+
+    def _whole_texts(self, files: Sequence[FileRow], stamp: Stamp) -> Iterator[tuple[FileRow, bytes]]:
         if sum([file.size_bytes for file in files]) > _texts.most_bytes // 2:  # they would only displace each other
             yield from self._read(files)
             return
@@ -272,6 +285,7 @@ class Generation:
             self._closed = True
             self.catalog.close()
             self._objects.close()
+            self._sketches.close()
             _lists.forget(self._owner)
             _by_path.forget(self._owner)
             for index in (self.lexical, self.sparse):

@@ -11,6 +11,7 @@ import re2
 
 from codeintel_core import patterns
 from codeintel_core.errors import InvalidPattern
+from codeintel_core.obligatory import obligatory
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class LinePattern:
         # The rest of the line goes with a match, so that a line matches once.
         whole = f"(?m)(?:{pattern if is_regex else re2.escape(pattern)})[^\n]*"
         self._regexp = patterns.compiled(whole, case_sensitive=case_sensitive, within_lines=True)
-        self.part = pattern.encode() if case_sensitive and not is_regex else b""
+        part = obligatory(pattern) if is_regex else pattern
+        self.part = part.encode() if case_sensitive else b""
 
     def count(self, data: bytes) -> int:
         """How many lines match."""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from codeintel_core.generations import generation
 from codeintel_core.generations.library import Library
 from codeintel_core.home import Home
 from codeintel_core.repository.git import GitRepository
 from codeintel_core.repository.objects import ObjectReader
+from codeintel_core.repository.texts import KeptTexts
 from codeintel_core.scope import Scope
 from codeintel_core.secrets import purged
 
@@ -37,6 +39,30 @@ def test_texts_are_read_once_and_a_purge_counts_for_those_in_memory(
         purged.save(home.purged, purged.PurgeList(patterns=("word",), blobs=frozenset({second.blob})))
         assert list(pinned.texts([first, second])) == [(first, b"first ****")]
         assert asked == ["2" * 40, "1" * 40, "1" * 40]
+
+
+def test_texts_that_lack_a_part_are_not_read_again(
+    home: Home, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = {"3" * 40: b"first word", "4" * 40: b"second text"}
+    asked: list[str] = []
+
+    def read(_: GitRepository, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        for oid in oids:
+            asked.append(oid)
+            yield oid, blobs[oid]
+
+    monkeypatch.setattr(GitRepository, "blobs", read)  # to count what git is asked for
+    monkeypatch.setattr(generation, "_texts", KeptTexts(20))  # so small that git is asked each time
+    with Library(home).pin([published.parent.parent.name]) as (pinned,):
+        some = pinned.catalog.files(Scope(), readable=True)[0]
+        files = [replace(some, path=oid[0], blob=oid, size_bytes=15) for oid in blobs]
+        assert [text for _, text in pinned.texts(files, b"word")] == [*blobs.values()]
+        assert [text for _, text in pinned.texts(files, b"word")] == [b"first word"]
+        assert asked == [*blobs, "3" * 40]
+        purged.save(home.purged, purged.PurgeList(patterns=("word",)))
+        assert [text for _, text in pinned.texts(files, b"****")] == [b"first ****", b"second text"]
+        assert [text for _, text in pinned.texts(files, b"word")] == []
 
 
 def test_cited_files_are_read_once_and_a_purge_counts_for_those_in_memory(
