@@ -197,11 +197,12 @@ class Generation:
         if not part:
             yield from self._whole_texts(files, stamp)
             return
-        for file, text in self._whole_texts(self._sketches.that_may_hold(files, _blob_of, part, stamp), stamp):
-            self._sketches.keep(file.blob, text, stamp)
-            yield file, text
+        with closing(self._whole_texts(self._sketches.that_may_hold(files, _blob_of, part, stamp), stamp)) as texts:
+            for file, text in texts:
+                self._sketches.keep(file.blob, text, stamp)
+                yield file, text
 
-    def _whole_texts(self, files: Sequence[FileRow], stamp: Stamp) -> Iterator[tuple[FileRow, bytes]]:
+    def _whole_texts(self, files: Sequence[FileRow], stamp: Stamp) -> Generator[tuple[FileRow, bytes]]:
         if sum([file.size_bytes for file in files]) > _texts.most_bytes // 2:  # they would only displace each other
             yield from self._read(files)
             return
