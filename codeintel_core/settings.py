@@ -56,7 +56,7 @@ class Settings(BaseSettings):
         "int8", description="Precision of the embedded MiniLM encoder; part of the embedding contract."
     )
     embedding_threads: int = Field(
-        2, ge=1, le=256, description="Batches that the embedded model encodes at once when building, a core each."
+        2, ge=1, le=256, description="Batches that the embedded model encodes at once when building; threads of SPLADE."
     )
     embedding_batch_tokens: int = Field(
         512,

@@ -74,7 +74,7 @@ class Searching:
         self._journal, self._budget_ms = journal, settings.retrieval_budget_ms
         self._pages = Pages(settings.result_cache)
 
-    def search(self, request: SearchRequest, caller: Caller) -> SearchResponse:
+    def search(self, request: SearchRequest, caller: Caller) -> Answered:
         """Ranked spans; blocks for at most the retrieval budget, and half of it for its turn.
 
         Raises:
@@ -108,7 +108,7 @@ class Searching:
                 shown = self._pages.of(found, of_index, request, resolved, trace)
             index = self._freshness.entries(generations)
             _note(trace, request, shown, index)
-            return _answer(current, trace, shown, index).response()
+            return _answer(current, trace, shown, index)
 
     def recall(self, request: SearchRequest, caller: Caller) -> Answered | None:
         """What `search` would answer when all of it is in memory; None when `search` must be asked.

@@ -203,6 +203,10 @@ class Services:
         return self._pool.submit(contextvars.copy_context().run, work)
 
     def search(self, request: SearchRequest, caller: Caller) -> SearchResponse:
+        """`find`, as its model."""
+        return self.find(request, caller).response()
+
+    def find(self, request: SearchRequest, caller: Caller) -> Answered:
         """Ranked spans; blocks for at most the retrieval budget, and half of it for its turn.
 
         Raises:
@@ -212,7 +216,7 @@ class Services:
         return self._searching.search(request, caller)
 
     def recall(self, request: SearchRequest, caller: Caller) -> Answered | None:
-        """What `search` would answer when all of it is in memory; waits for nothing. None: ask `search`."""
+        """What `find` would answer when all of it is in memory; waits for nothing. None: ask `find`."""
         return self._searching.recall(request, caller)
 
     def share_pages(self, pages: SharedPages) -> None:

@@ -20,7 +20,7 @@ _BITS = 1 << 14
 _FACTORS = (40_503, 31_153, 53_759)  # odd, without a common pattern of bits
 _LEAST_BYTES = 3
 _MOST_TRIGRAMS = 32  # of a pattern; more say nothing new
-_FIRST_ROWS = 64
+_FIRST_ROWS = 16
 _File = TypeVar("_File")
 
 
@@ -31,13 +31,17 @@ class Room:
         self._left = sketches
         self._lock = threading.Lock()
 
-    def take(self, sketches: int) -> bool:
-        """Take room for so many, or none and answer False; a negative number gives it back."""
+    def take(self, sketches: int) -> int:
+        """Take room for so many, or as many as are left; how many that are."""
         with self._lock:
-            if sketches > self._left:
-                return False
-            self._left -= sketches
-            return True
+            taken = min(sketches, self._left)
+            self._left -= taken
+            return taken
+
+    def give_back(self, sketches: int) -> None:
+        """There is room for so many again."""
+        with self._lock:
+            self._left += sketches
 
 
 _ROOM = Room(32_768)  # of all generations of a process: 64 MB
@@ -46,8 +50,8 @@ _ROOM = Room(32_768)  # of all generations of a process: 64 MB
 class Sketches:
     """Sketches of the texts of one generation, made as texts are read; safe for several threads.
 
-    They count for the purge list that the texts were masked by: under another one all are forgotten, so that nobody can
-    tell what a purged text held.
+    They count for the purge list that the texts were masked by: when a text is looked for under another one, all are
+    forgotten.
     """
 
     def __init__(self, room: Room = _ROOM) -> None:
@@ -60,12 +64,16 @@ class Sketches:
     def that_may_hold(
         self, files: Sequence[_File], name_of: Callable[[_File], str], part: bytes, stamp: Stamp
     ) -> list[_File]:
-        """The files whose texts may hold `part`: those without a sketch, and those whose sketch has its trigrams."""
-        if len(part) < _LEAST_BYTES:
-            return list(files)
-        wanted = np.unique(_trigrams(part)[:_MOST_TRIGRAMS])
+        """The files whose texts may hold `part`: those without a sketch, and those whose sketch has its trigrams.
+
+        `stamp` tells the purge list that counts now.
+        """
+        wanted = np.unique(_trigrams(part)[:_MOST_TRIGRAMS]) if len(part) >= _LEAST_BYTES else None
         with self._lock:
-            self._turn_to(stamp)
+            if self._stamp != stamp:
+                self._stamp, self._rows, self._bits[:] = stamp, {}, 0
+            if wanted is None:
+                return list(files)
             rows = np.array([self._rows.get(name_of(file), -1) for file in files], np.int64)
             held = self._bits[rows[rows >= 0][:, None], wanted >> 3] & (1 << (7 - (wanted & 7))).astype(np.uint8)
         may_hold = np.ones(len(files), bool)
@@ -73,32 +81,29 @@ class Sketches:
         return [files[at] for at in np.flatnonzero(may_hold).tolist()]
 
     def keep(self, name: str, text: bytes, stamp: Stamp) -> None:
-        """Sketch a text, unless there is a sketch of that name, or no room."""
+        """Sketch a text that was masked by this purge list, unless another list counts by now or there is no room."""
         with self._lock:
-            self._turn_to(stamp)
-            if name in self._rows:
+            if not self._has_place(name, stamp):
                 return
-        made = _sketch(text)
+        made = _sketch(text)  # others need not wait for it
         with self._lock:
-            if self._stamp == stamp and (name in self._rows or len(self._rows) < len(self._bits) or self._grow()):
+            if self._has_place(name, stamp):
                 self._bits[self._rows.setdefault(name, len(self._rows))] = made
 
     def close(self) -> None:
-        """Forget all, and give their room back."""
+        """Forget all, give their room back, and keep nothing from now on."""
         with self._lock:
-            self._room.take(-len(self._bits))
-            self._rows, self._bits = {}, self._bits[:0].copy()
+            self._room.give_back(len(self._bits))
+            self._room, self._rows, self._bits = Room(0), {}, self._bits[:0].copy()
 
-    def _turn_to(self, stamp: Stamp) -> None:
-        if self._stamp != stamp:
-            self._stamp, self._rows = stamp, {}
+    def _has_place(self, name: str, stamp: Stamp) -> bool:
+        return self._stamp == stamp and name not in self._rows and (len(self._rows) < len(self._bits) or self._grows())
 
-    def _grow(self) -> bool:
-        more = max(_FIRST_ROWS, len(self._bits))
-        if not self._room.take(more):
-            return False
-        self._bits = np.concatenate([self._bits, np.empty((more, _BITS // 8), np.uint8)])
-        return True
+    def _grows(self) -> bool:
+        more = self._room.take(max(_FIRST_ROWS, len(self._bits)))
+        if more:
+            self._bits = np.concatenate([self._bits, np.zeros((more, _BITS // 8), np.uint8)])
+        return more > 0
 
 
 def _trigrams(text: bytes) -> NDArray[np.uint16]:

@@ -126,7 +126,7 @@ def encode_slices(encoder: Encoder, settings: Settings, ran: Ran, slices: Sequen
         if tables is None:
             raise ModelUnavailable(
                 f"the process that encodes died on the same {len(some)} texts each time; is memory short? "
-                "CODEINTEL_EMBEDDING_BATCH_TOKENS bounds it"
+                "CODEINTEL_EMBEDDING_THREADS and CODEINTEL_EMBEDDING_BATCH_TOKENS bound it"
             )
         vectors = tables[0]["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         yield vectors.reshape(len(some), encoder.contract.dimension)

@@ -19,6 +19,7 @@ from codeintel_serving.api.correlation import PROBLEM_TYPE, caller_of
 from codeintel_serving.models import AnswerRequest, Problem, SearchRequest
 from codeintel_serving.recording import Caller
 from codeintel_serving.services import Services
+from codeintel_serving.tools import search
 from codeintel_serving.tools.registry import all_tools
 from codeintel_serving.tools.tool import Tool
 
@@ -69,10 +70,17 @@ def _endpoint(tool: Tool[Any, Any], services: Services, known: KnownBodies) -> A
             return EventSourceResponse(_sse(services, body, caller))
         if isinstance(body, SearchRequest):
             known.keep(request.state.body, body)
+            return await while_connected(request, _found(services, body, caller))
         return await while_connected(request, tool.run(services, body, caller, None))
 
     endpoint.__annotations__["body"] = tool.request  # FastAPI reads the model of the body here
     return endpoint
+
+
+async def _found(services: Services, body: SearchRequest, caller: Caller) -> Response:
+    """What was found is JSON already: its model would only be read from it and written again."""
+    found = await search.found(services, body, caller)
+    return Response(found.json(), media_type="application/json")
 
 
 async def _sse(services: Services, body: AnswerRequest, caller: Caller) -> AsyncIterator[ServerSentEvent]:

@@ -90,12 +90,11 @@ def _grep(call: Call[GrepRequest]) -> GrepResponse:
         searched = scanned = look_at = total = 0
         for generation in call.resolved.generations:
             readable = generation.files(call.resolved.scope, readable=True, deadline=call.deadline)
-            searched += len(readable)
             for file, data in generation.texts(readable, pattern.part):
                 if scanned >= look_at:
                     call.deadline.check("grep")
                     look_at = scanned + _LOOK_BYTES
-                scanned += len(data)
+                searched, scanned = searched + 1, scanned + len(data)
                 if pattern.part not in data or not (found := pattern.count(data)):
                     continue
                 files, total = files + 1, total + found

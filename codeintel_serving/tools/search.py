@@ -9,22 +9,27 @@ from codeintel_serving.display import inline
 from codeintel_serving.explanation import explanation_lines
 from codeintel_serving.models import SearchRequest, SearchResponse
 from codeintel_serving.recording import Caller
+from codeintel_serving.searching import Answered
 from codeintel_serving.services import Services
 from codeintel_serving.suspicion import lines_of
 from codeintel_serving.tools.tool import Tool, Watch
 
 
 async def _run(services: Services, request: SearchRequest, caller: Caller, _watch: Watch | None) -> SearchResponse:
+    return (await found(services, request, caller)).response()
+
+
+async def found(services: Services, request: SearchRequest, caller: Caller) -> Answered:
     """The search ends within the retrieval budget once it has its turn; it writes its trace row, however it ends."""
     opened = await services.scopes.opened(request, caller)
     if caller.surface != "rest":  # there `api.recall` has looked
         recalled = services.recall(opened, caller)
         if recalled is not None:
-            return recalled.response()
+            return recalled
     pending = part()
     try:
         return await anyio.to_thread.run_sync(
-            pending.context().run, services.search, opened, caller, abandon_on_cancel=True
+            pending.context().run, services.find, opened, caller, abandon_on_cancel=True
         )
     finally:
         pending.give_up()

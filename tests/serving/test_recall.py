@@ -242,13 +242,13 @@ def test_tools_answer_again_from_memory_until_something_changes(fresh: Services,
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many searches did not come from memory."""
     asked: list[SearchRequest] = []
-    real = Services.search
+    real = Services.find
 
-    def search(self: Services, request: SearchRequest, caller: Caller) -> object:
+    def find(self: Services, request: SearchRequest, caller: Caller) -> object:
         asked.append(request)
         return real(self, request, caller)
 
-    monkeypatch.setattr(Services, "search", search)
+    monkeypatch.setattr(Services, "find", find)
     return lambda: len(asked)
 
 

@@ -138,7 +138,8 @@ def _digest(stamps: tuple[tuple[Path, int, int], ...]) -> str:
     digest = hashlib.sha256()
     for path, _, _ in stamps:
         digest.update(model_files.sha256(path).encode())
-    return f"{digest.hexdigest()[:12]}.{EXPORT_VERSION}"
+    exported = "" if any(path.name == _ONNX for path, _, _ in stamps) else f".{EXPORT_VERSION}"
+    return f"{digest.hexdigest()[:12]}{exported}"
 
 
 def _graph(folder: Path, models_dir: Path, contract: SparseContract) -> Path:
