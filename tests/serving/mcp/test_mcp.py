@@ -25,8 +25,9 @@ from codeintel_core.stopping import is_given_up
 from codeintel_core.traces import journal, tables
 from codeintel_core.traces.tables import DailyTable
 from codeintel_serving.mcp.runs import NAMES as RUN_TOOLS
-from codeintel_serving.models import SearchRequest, SearchResponse
+from codeintel_serving.models import SearchRequest
 from codeintel_serving.recording import Caller
+from codeintel_serving.searching import Answered
 from codeintel_serving.services import Services
 from codeintel_serving.tools.registry import SUMMARIES
 
@@ -195,13 +196,13 @@ def test_stdio_writes_nothing_but_the_protocol_to_stdout(workshop: Workshop) -> 
 def test_a_client_that_leaves_ends_its_call(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     began, gave_up = threading.Event(), threading.Event()
 
-    def search(_: Services, __: SearchRequest, ___: Caller) -> SearchResponse:
+    def find(_: Services, __: SearchRequest, ___: Caller) -> Answered:
         began.set()
         until(is_given_up)
         gave_up.set()
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(Services, "search", search)  # a search that goes on until it is given up
+    monkeypatch.setattr(Services, "find", find)  # a search that goes on until it is given up
     order = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
              "params": {"name": "search", "arguments": {"query": "who leaves"}}}  # fmt: skip
     body = json.dumps(order)
