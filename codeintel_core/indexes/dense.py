@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from codeintel_core.embedding.contract import Matrix
 from codeintel_core.errors import ContractMismatch, GenerationCorrupt
-from codeintel_core.indexes import gpu
+from codeintel_core.indexes import gpu, ids_file
 from codeintel_core.indexes.gather import Gatherer
 from codeintel_core.telemetry import step
 
@@ -71,7 +71,7 @@ class Shard:
         import faiss
 
         index = faiss.read_index(str(folder / f"{name}.faiss"), faiss.IO_FLAG_MMAP_IFC)
-        shard = cls(index, np.load(folder / f"{name}_ids.npy", mmap_mode="r", allow_pickle=False))
+        shard = cls(index, ids_file.mapped(folder / f"{name}_ids.npy"))
         shard._clone, shard.device = gpu.clone(index, device)
         return shard
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codeintel_core.errors import LexicalUnavailable
+from codeintel_core.indexes import ids_file
 
 PREFIX = "chunk_ids."
 _NO_MORE_DOCS = 2**31 - 1  # DocIdSetIterator.NO_MORE_DOCS
@@ -36,7 +37,7 @@ def load(folder: Path, reader: Any) -> NDArray[np.int64]:
     path = _path(folder, reader)
     if not path.exists():
         return _asked(reader)
-    found: NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
+    found = ids_file.mapped(path)
     if len(found) != int(reader.maxDoc()):
         raise LexicalUnavailable(f"{path.name} has {len(found)} documents, the Lucene index {reader.maxDoc()}")
     return found

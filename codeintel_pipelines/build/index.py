@@ -16,7 +16,7 @@ from pyarrow.dataset import dataset
 from codeintel_core import catalog
 from codeintel_core.analysis import document_terms
 from codeintel_core.embedding.contract import Matrix
-from codeintel_core.indexes import dense_build, jvm, lexical
+from codeintel_core.indexes import dense_build, ids_file, jvm, lexical
 from codeintel_core.indexes.dense import PRIMARY, SECONDARY, Ids, Shard
 from codeintel_core.indexes.lexical import LexicalDocument
 from codeintel_pipelines.build import parts
@@ -155,7 +155,7 @@ def _outgrown(build: Build) -> bool:
     assert build.parent_folder is not None
     assert build.parent_manifest is not None
     gone, new = _turnover(build)
-    primary_ids: Ids = np.load(build.parent_folder / "dense" / f"{PRIMARY}_ids.npy", allow_pickle=False)
+    primary_ids = ids_file.mapped(build.parent_folder / "dense" / f"{PRIMARY}_ids.npy")
     total = build.parent_manifest.counts.embedded - len(gone) + len(new)
     dead = len(np.union1d(_parent_tombstones(build), primary_ids[np.isin(primary_ids, gone)]))
     outside = total - (len(primary_ids) - dead) + dead
