@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, crc32 INTEGER NOT NULL);
 """
 _BUSY_TIMEOUT_S = 60.0
+_TURN_AGAIN_S = 0.005
 _KEYS_PER_SELECT = 500
 
 
@@ -54,7 +56,7 @@ class ContentCache:
 
     def _open(self) -> None:
         self._db.execute("PRAGMA page_size=8192")  # five rows of 384 floats fill one; the default wastes a quarter
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._turn_to_wal()
         self._db.execute("PRAGMA synchronous=NORMAL")
         wanted = json.dumps(self._contract.fields, sort_keys=True)
         with self._transaction():
@@ -66,6 +68,18 @@ class ContentCache:
             with suppress(TypeError, ValueError):  # written by a version with other fields
                 self._contract.require_same(type(self._contract)(**json.loads(found)), str(self.path))
             raise ContractMismatch(f"{self.path}: unreadable contract; delete the folder {self.path.parent}")
+
+    def _turn_to_wal(self) -> None:
+        """Of several that turn a new file at once SQLite refuses some without waiting, whatever the timeout."""
+        until = time.monotonic() + _BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(_TURN_AGAIN_S)
 
     def rows(self, keys: Sequence[str]) -> tuple[dict[str, bytes], int]:
         """The sound rows among `keys`, and how many were found but did not match their checksum.
