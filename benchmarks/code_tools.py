@@ -34,7 +34,6 @@ def _grep(folder: Path) -> Rows:
     git = packed_repository.make(folder)
     ripgrep = shutil.which("rg", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     blobs, sketches = [entry.blob for entry in git.tree(git.resolve("main"))], Sketches()
-    sketches.that_may_hold([], str, b"", None)
     started = time.perf_counter()
     for blob, data in git.blobs(blobs):
         sketches.keep(blob, data, None)

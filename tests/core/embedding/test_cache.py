@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +101,19 @@ def test_a_file_that_is_no_cache_names_the_fix(tmp_path: Path) -> None:
     (tmp_path / "vectors.sqlite").write_bytes(b"not a database" * 1_000)
     with pytest.raises(StorageFailed, match="delete the folder"):
         VectorCache(tmp_path, CONTRACT)
+
+
+def test_a_new_file_that_another_process_just_makes_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself refuses to turn it into WAL meanwhile, at once."""
+    with closing(sqlite3.connect(tmp_path / "vectors.sqlite", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE made_meanwhile (x)")
+        made = threading.Timer(0.1, other.execute, ["COMMIT"])
+        made.start()
+        with VectorCache(tmp_path, CONTRACT) as cache:
+            made.join()
+            cache.put_many(keys(1), vectors(1))
+            assert cache.get_many(keys(1)).present.all()
 
 
 @pytest.mark.e2e

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +18,8 @@ from codeintel_core.scope import Scope
 from codeintel_core.secrets import purged
 
 
-def test_texts_are_read_once_and_a_purge_counts_for_those_in_memory(
-    home: Home, published: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blobs = {"1" * 40: b"first word", "2" * 40: b"second word"}
+def answering(monkeypatch: pytest.MonkeyPatch, blobs: Mapping[str, bytes]) -> list[str]:
+    """Let git answer with these blobs; which of them it was asked for."""
     asked: list[str] = []
 
     def read(_: GitRepository, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -29,7 +27,15 @@ def test_texts_are_read_once_and_a_purge_counts_for_those_in_memory(
             asked.append(oid)
             yield oid, blobs[oid]
 
-    monkeypatch.setattr(GitRepository, "blobs", read)
+    monkeypatch.setattr(GitRepository, "blobs", read)  # to count what git is asked for
+    return asked
+
+
+def test_texts_are_read_once_and_a_purge_counts_for_those_in_memory(
+    home: Home, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = {"1" * 40: b"first word", "2" * 40: b"second word"}
+    asked = answering(monkeypatch, blobs)
     with Library(home).pin([published.parent.parent.name]) as (pinned,):
         some = pinned.catalog.files(Scope(), readable=True)[0]
         first, second = (replace(some, path=oid[0], blob=oid) for oid in blobs)
@@ -45,14 +51,7 @@ def test_texts_that_lack_a_part_are_not_read_again(
     home: Home, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs = {"3" * 40: b"first word", "4" * 40: b"second text"}
-    asked: list[str] = []
-
-    def read(_: GitRepository, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        for oid in oids:
-            asked.append(oid)
-            yield oid, blobs[oid]
-
-    monkeypatch.setattr(GitRepository, "blobs", read)  # to count what git is asked for
+    asked = answering(monkeypatch, blobs)
     monkeypatch.setattr(generation, "_texts", KeptTexts(20))  # so small that git is asked each time
     with Library(home).pin([published.parent.parent.name]) as (pinned,):
         some = pinned.catalog.files(Scope(), readable=True)[0]
