@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     workers: int = Field(
         1, ge=1, le=64, description="Processes of `codeintel serve` behind its port; more than one need `redis_url`."
     )
+    worker_cpus: Literal["own", "any"] = Field(
+        "own", description="Where several workers run: each on its share of the CPUs, or all on any."
+    )
     rate_limit: str = Field(
         "1200/minute",
         pattern=r"^(none|[1-9]\d{0,8}/(second|minute|hour|day))$",
@@ -144,7 +147,7 @@ class Settings(BaseSettings):
     )
     concurrent_answers: int = Field(8, ge=1, le=10_000, description="Answers at the same time; more are refused.")
     concurrent_searches: int = Field(
-        24, ge=1, le=10_000, description="Searches and other costly tools at the same time; more are refused."
+        32, ge=1, le=10_000, description="Searches and other costly tools at the same time; more are refused."
     )
     concurrent_others: int = Field(32, ge=1, le=10_000, description="Other requests at the same time; likewise.")
     concurrent_requests: int = Field(

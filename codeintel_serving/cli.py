@@ -80,8 +80,10 @@ def serve(
 @app.command(hidden=True)
 def worker(listener: int, pages: int, folder: Path, number: int, count: int) -> None:
     """Be one of the processes of `serve --workers`, which starts this."""
-    from codeintel_serving import hosting
+    from codeintel_serving import hosting, workers
 
+    if settings_of_home().worker_cpus == "own":
+        workers.keep_to_own_cpus(number, count)  # before anything starts a thread
     with open_services(follow=False) as services:
         hosting.work(services, listener, pages, folder, number, count)
 

@@ -3,6 +3,9 @@
 The workers inherit the socket: who holds the fewest connections accepts, and what waits in it survives the worker
 that dies. Each is a new interpreter, never a fork, which a JVM does not survive. The parent loads nothing that could
 fail: it starts workers, waits, starts the dead ones again, passes signals on.
+
+Each has CPUs of its own (ADR 27): threads of one interpreter wake each other all the time, which takes long where the
+sleeper's CPU has to be woken too.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from codeintel_core.errors import InvalidRequest
@@ -36,6 +41,22 @@ def check(settings: Settings, count: int) -> None:
         raise InvalidRequest(
             "several workers share scope handles through Redis: set CODEINTEL_REDIS_URL, or serve with --workers 1"
         )
+
+
+def cpus_of(number: int, count: int, allowed: Collection[int]) -> set[int]:
+    """The CPUs of worker `number` (from 1) out of those allowed: as many for each, and those left over for all.
+
+    All are everybody's where they are fewer than workers.
+    """
+    cpus, share = sorted(allowed), len(allowed) // count
+    return {*cpus[(number - 1) * share : number * share], *cpus[count * share :]}
+
+
+def keep_to_own_cpus(number: int, count: int) -> None:
+    """Bind this process to its CPUs, and the threads and processes that it starts from now on."""
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        with suppress(OSError):  # a sandbox may forbid it
+            os.sched_setaffinity(0, cpus_of(number, count, os.sched_getaffinity(0)))
 
 
 def run(count: int, listener: socket.socket, settings: Settings) -> int:

@@ -203,6 +203,11 @@ def workers_with(server: ServerProcess, sample: str) -> set[str]:
     return set(re.findall(rf'^{re.escape(sample)}.*worker="(\d)"\}} (?!0\.0)', text, re.MULTILINE))
 
 
+def threads_may_run_on(process: int) -> set[int]:
+    """CPUs of all threads of a process, those of its JVM too."""
+    return {cpu for thread in Path(f"/proc/{process}/task").iterdir() for cpu in os.sched_getaffinity(int(thread.name))}
+
+
 def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> None:
     """One is killed under load: the port answers on, no acknowledged trace is lost, another takes its place and knows
     the scopes. Then all are told to end under load: they say so, finish, and the parent ends with 0.
@@ -220,11 +225,15 @@ def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> 
             client.start()
         until(lambda: len(results) > 6)
         killed, living = worker_ids(server)
+        share_of_killed = threads_may_run_on(killed)
+        assert share_of_killed | threads_may_run_on(living) == os.sched_getaffinity(server.process.pid)
+        assert len(share_of_killed) == len(threads_may_run_on(living))
         os.kill(killed, signal.SIGKILL)
         killed_at = len(results)
         until(lambda: len(results) > killed_at + 6)
         until(lambda: len(set(worker_ids(server)) - {killed}) == 2)
         assert living in worker_ids(server)
+        (new,) = set(worker_ids(server)) - {living}
         until(lambda: len(workers_with(server, "codeintel_worker_up")) == 2, START_DEADLINE_S)
 
         held = ExitStack()
@@ -236,6 +245,7 @@ def test_workers_of_one_port(home: Home, tmp_path: Path, redis: RedisServer) -> 
 
         with held:
             until(both_know)
+        assert threads_may_run_on(new) == share_of_killed
         server.terminate()
         until(lambda: is_draining(server))
         during = len(results)

@@ -117,6 +117,22 @@ def test_nothing_is_left_to_a_worker_that_has_ended(tmp_path: Path, listener: so
     assert living.are_fewest()
 
 
+@pytest.mark.parametrize(
+    ("allowed", "shares"),
+    [
+        ({0, 1}, [{0}, {1}]),
+        ({4, 5, 6, 7}, [{4, 5}, {6, 7}]),
+        ({0, 2, 4, 6, 8}, [{0, 2, 8}, {4, 6, 8}]),
+        ({0, 1, 2, 3}, [{0, 3}, {1, 3}, {2, 3}]),
+        ({0, 1}, [{0, 1}, {0, 1}, {0, 1}]),
+        ({3}, [{3}]),
+    ],
+)
+def test_each_worker_has_as_many_cpus(allowed: set[int], shares: list[set[int]]) -> None:
+    found = [workers.cpus_of(number, len(shares), allowed) for number in range(1, len(shares) + 1)]
+    assert found == shares
+
+
 def test_several_workers_need_redis(tmp_path: Path) -> None:
     workers.check(Settings(home=tmp_path), 1)
     workers.check(Settings(home=tmp_path, redis_url="redis://127.0.0.1/0"), 2)  # type: ignore[arg-type]
