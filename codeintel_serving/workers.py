@@ -18,8 +18,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 from codeintel_core.errors import InvalidRequest
@@ -43,20 +42,32 @@ def check(settings: Settings, count: int) -> None:
         )
 
 
-def cpus_of(number: int, count: int, allowed: Collection[int]) -> set[int]:
-    """The CPUs of worker `number` (from 1) out of those allowed: as many for each, and those left over for all.
+def cpus_of(number: int, count: int, cpus: Sequence[int]) -> set[int]:
+    """The CPUs of worker `number` (from 1): as many neighbours for each, and the last ones left over for all.
 
     All are everybody's where they are fewer than workers.
     """
-    cpus, share = sorted(allowed), len(allowed) // count
+    share = len(cpus) // count
     return {*cpus[(number - 1) * share : number * share], *cpus[count * share :]}
 
 
 def keep_to_own_cpus(number: int, count: int) -> None:
     """Bind this process to its CPUs, and the threads and processes that it starts from now on."""
-    if hasattr(os, "sched_setaffinity"):  # Linux
-        with suppress(OSError):  # a sandbox may forbid it
-            os.sched_setaffinity(0, cpus_of(number, count, os.sched_getaffinity(0)))
+    if not hasattr(os, "sched_setaffinity"):  # not Linux
+        return
+    try:
+        os.sched_setaffinity(0, cpus_of(number, count, sorted(os.sched_getaffinity(0), key=_place)))
+    except OSError as error:  # a sandbox may forbid it
+        _log.warning("worker %d runs on any CPU, since it cannot be bound: %s", number, error)
+
+
+def _place(cpu: int, system: Path = Path("/sys/devices/system/cpu")) -> tuple[int, ...]:
+    """Socket, core and number of a CPU: in this order those that share a core or a cache are neighbours."""
+    try:
+        found = [int((system / f"cpu{cpu}/topology/{name}").read_text()) for name in ("physical_package_id", "core_id")]
+    except (OSError, ValueError):
+        found = [0, 0]
+    return *found, cpu
 
 
 def run(count: int, listener: socket.socket, settings: Settings) -> int:

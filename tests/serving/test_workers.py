@@ -118,19 +118,39 @@ def test_nothing_is_left_to_a_worker_that_has_ended(tmp_path: Path, listener: so
 
 
 @pytest.mark.parametrize(
-    ("allowed", "shares"),
+    ("cpus", "shares"),
     [
-        ({0, 1}, [{0}, {1}]),
-        ({4, 5, 6, 7}, [{4, 5}, {6, 7}]),
-        ({0, 2, 4, 6, 8}, [{0, 2, 8}, {4, 6, 8}]),
-        ({0, 1, 2, 3}, [{0, 3}, {1, 3}, {2, 3}]),
-        ({0, 1}, [{0, 1}, {0, 1}, {0, 1}]),
-        ({3}, [{3}]),
+        ([0, 1], [{0}, {1}]),
+        ([0, 4, 1, 5], [{0, 4}, {1, 5}]),
+        ([0, 2, 4, 6, 8], [{0, 2, 8}, {4, 6, 8}]),
+        ([0, 1, 2, 3], [{0, 3}, {1, 3}, {2, 3}]),
+        ([0, 1], [{0, 1}, {0, 1}, {0, 1}]),
+        ([3], [{3}]),
     ],
 )
-def test_each_worker_has_as_many_cpus(allowed: set[int], shares: list[set[int]]) -> None:
-    found = [workers.cpus_of(number, len(shares), allowed) for number in range(1, len(shares) + 1)]
-    assert found == shares
+def test_each_worker_has_as_many_cpus(cpus: list[int], shares: list[set[int]]) -> None:
+    assert [workers.cpus_of(number, len(shares), cpus) for number in range(1, len(shares) + 1)] == shares
+
+
+def test_threads_of_a_core_and_cores_of_a_socket_are_neighbours(tmp_path: Path) -> None:
+    """Numbered as is usual: first a thread of each core of both sockets in turn, then the second threads."""
+    for cpu in range(8):
+        (topology := tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
+        (topology / "physical_package_id").write_text(f"{cpu % 2}\n")
+        (topology / "core_id").write_text(f"{cpu % 4 // 2}\n")
+    assert sorted(range(8), key=lambda cpu: workers._place(cpu, tmp_path)) == [0, 4, 2, 6, 1, 5, 3, 7]
+    assert sorted([3, 1, 2], key=lambda cpu: workers._place(cpu, tmp_path / "nowhere")) == [1, 2, 3]
+
+
+def test_a_worker_that_cannot_be_bound_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)  # as a sandbox does
+    workers.keep_to_own_cpus(1, 2)
+    assert "worker 1 runs on any CPU" in caplog.text
 
 
 def test_several_workers_need_redis(tmp_path: Path) -> None:
